@@ -1,0 +1,79 @@
+"""The argument checks, so that each message is worded once."""
+
+import math
+import numbers
+
+
+def invalid(name, expected, received):
+    """Returns the `ValueError` for a bad argument, worded as Keras does.
+
+    Args:
+        name: String, the argument's name.
+        expected: String, a sentence part that follows "Expected".
+        received: The value that came.
+    """
+    return ValueError(
+        f"Invalid value received for argument `{name}`. "
+        f"Expected {expected}. Received: {name}={received!r}"
+    )
+
+
+def check_number(name, value, expected, valid):
+    """Returns `value` as a float, or raises.
+
+    Args:
+        name: String, the argument's name.
+        value: The value that came.
+        expected: String, what to say was expected.
+        valid: Function of a finite float that tells whether it is allowed.
+
+    Raises:
+        ValueError: If `value` is not a finite real number (a bool is none)
+            or `valid` says no.
+    """
+    if (
+        not isinstance(value, numbers.Real)
+        or isinstance(value, bool)
+        or not math.isfinite(value)
+        or not valid(value)
+    ):
+        raise invalid(name, expected, value)
+    return float(value)
+
+
+def check_rate(name, value):
+    """Returns a drop probability in [0, 1) as a float, or raises."""
+    return check_number(
+        name,
+        value,
+        "a float value between 0 and 1 (1 excluded)",
+        lambda rate: 0 <= rate < 1,
+    )
+
+
+def check_positive(name, value):
+    """Returns a positive finite number as a float, or raises."""
+    return check_number(
+        name, value, "a finite number greater than 0", lambda x: x > 0
+    )
+
+
+def check_not_negative(name, value):
+    """Returns a non-negative finite number as a float, or raises."""
+    return check_number(
+        name, value, "a finite number of at least 0", lambda x: x >= 0
+    )
+
+
+def check_bool(name, value):
+    """Returns `value` if it is a bool, or raises."""
+    if not isinstance(value, bool):
+        raise invalid(name, "True or False", value)
+    return value
+
+
+def check_choice(name, value, choices):
+    """Returns `value` if it is one of the strings `choices`, or raises."""
+    if not isinstance(value, str) or value not in choices:
+        raise invalid(name, f"one of {', '.join(map(repr, choices))}", value)
+    return value

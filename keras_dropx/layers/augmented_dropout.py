@@ -1,0 +1,127 @@
+import keras
+
+from keras_dropx import errors, random
+from keras_dropx.layers.split_mask_dropout import SplitMaskDropout
+from keras_dropx.ops import masks
+
+
+@keras.saving.register_keras_serializable("keras_dropx")
+class AugmentedDropout(SplitMaskDropout):
+    """Applies dropout with a ratio of its own in the backward pass.
+
+    In training, with drop masks `m_f` (probability `rate`) and `m`
+    (probability `backward_rate`),
+
+    ```
+    y  = x ⊙ ε_f,   ε_f = m_f · (1 - rate)^(-a)
+    dx = dy ⊙ ε_b,  ε_b = ε_f ⊙ m / (1 - backward_rate)     "nested"
+                    ε_b = m / (1 - backward_rate)           "independent"
+    ```
+
+    "nested" is the paper's implementation: `backward_rate` is what the
+    backward pass drops *besides*, so 0 gives standard dropout. "independent"
+    is its Eq. 7-10: `backward_rate` is all that the backward pass drops, so 0
+    gives forward dropout. In inference the layer is the identity.
+
+    This is the drop-in form: the forward value and the error sent down are
+    exact; the weight gradient of the layer that follows sees x ⊙ ε_f, because
+    that is what it received. A `backward_rate` of 1e-4, the paper's, is as if
+    the mini-batch were 0.01 % smaller.
+
+    A Keras mask passes through.
+
+    Args:
+        rate: Float in [0, 1). Forward drop probability.
+        backward_rate: Float in [0, 1). See above. Defaults to 0.
+        coupling: "nested" or "independent". Defaults to "nested".
+        rescale: The exponent a: "mean" (1, keeps the mean), "variance" (0.5),
+            "batchnorm" (0.75, for a batch normalisation that follows), or a
+            number in [0, 1] (0 leaves the kept values as they are). It scales
+            ε_f, and with "nested" ε_b too. Defaults to "mean".
+        noise_shape: Tuple of integers or None, as in `keras.layers.Dropout`:
+            the mask has this shape (None: the input's size) and is broadcast.
+        seed: Integer, or None to follow `keras.utils.set_random_seed`. Two
+            layers of one seed and one `rate` drop the same units, whatever
+            their backward ratio.
+        **kwargs: `name`, `dtype`, and what else `keras.layers.Layer` takes.
+
+    Call arguments:
+        inputs: Float tensor of any rank.
+        training: Whether to apply the noise.
+
+    Input shape:
+        Any.
+
+    Output shape:
+        The input's; the dtype is the layer's compute dtype.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+
+    >>> layer = keras_dropx.layers.AugmentedDropout(0.5, backward_rate=1e-4)
+    >>> layer(keras.ops.ones((2, 3)), training=True).shape
+    (2, 3)
+
+    Reference:
+        Gao, Pei, Huang, 2019: Demystifying Dropout, ICML, Algorithm 1.
+    """
+
+    def __init__(
+        self,
+        rate,
+        backward_rate=0.0,
+        coupling="nested",
+        rescale="mean",
+        noise_shape=None,
+        seed=None,
+        **kwargs,
+    ):
+        if isinstance(backward_rate, (tuple, list)):
+            raise ValueError(
+                "Invalid value received for argument `backward_rate`. "
+                "Expected a float value between 0 and 1 (1 excluded). "
+                f"Received: backward_rate={backward_rate!r}. Unlike in "
+                "`keras.layers.Dropout`, `noise_shape` is not the second "
+                "positional argument: pass it by name."
+            )
+        super().__init__(
+            rescale=rescale, noise_shape=noise_shape, seed=seed, **kwargs
+        )
+        self.rate = errors.check_rate("rate", rate)
+        self.backward_rate = errors.check_rate("backward_rate", backward_rate)
+        self.coupling = errors.check_choice(
+            "coupling", coupling, ("nested", "independent")
+        )
+        self._forward = masks.threshold(self.rate)
+        if self.coupling == "independent":
+            self._backward = masks.threshold(self.backward_rate)
+        else:
+            self._backward = masks.nested_threshold(
+                self._forward, self.backward_rate
+            )
+
+    def noise(self, inputs):
+        seed = self.next_seed()
+        shape = self.mask_shape(inputs)
+        if self.coupling == "nested":
+            words = random.words(seed, shape, extended=self._backward.extended)
+            return masks.nested_noise(
+                words, self._forward, self._backward, self._exponent
+            )
+        forward = random.words(seed, shape, extended=self._forward.extended)
+        backward = random.words(
+            seed, shape, random.BACKWARD, extended=self._backward.extended
+        )
+        return masks.independent_noise(
+            forward, backward, self._forward, self._backward, self._exponent
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "rate": self.rate,
+            "backward_rate": self.backward_rate,
+            "coupling": self.coupling,
+        }

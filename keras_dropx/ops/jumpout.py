@@ -1,0 +1,34 @@
+"""Jumpout's modification II: the rate follows the share of active units."""
+
+from keras import ops
+
+
+def active_fraction(inputs, per_sample=False):
+    """q⁺ = mean(x > 0), counted in float32.
+
+    Args:
+        inputs: Tensor x of any rank, the batch first.
+        per_sample: Whether to count for each sample instead of over all.
+
+    Returns:
+        float32 tensor, of shape `()`, or `(batch, 1, …)` per sample.
+    """
+    axes = tuple(range(1, len(inputs.shape))) if per_sample else None
+    active = ops.cast(ops.greater(inputs, 0), "float32")
+    return ops.mean(active, axis=axes, keepdims=per_sample)
+
+
+def normalized_rate(rate, fraction, max_rate):
+    """p′ = clip(p / q⁺, 0, p_max), and 0 where no unit is active.
+
+    Args:
+        rate: p, float or float32 tensor.
+        fraction: q⁺, float32 tensor.
+        max_rate: p_max.
+
+    Returns:
+        float32 tensor.
+    """
+    some = fraction > 0
+    normalized = rate / ops.where(some, fraction, 1.0)
+    return ops.where(some, ops.minimum(normalized, max_rate), 0.0)

@@ -1,0 +1,67 @@
+"""Raw random words. The only module that may import a framework.
+
+A *word* is an unsigned integer, the same for one seed in eager mode, in graph
+mode and under XLA, and whatever the compute dtype: a uniform number drawn in
+bfloat16 has 256 levels and cannot resolve a rate of 0.001, 16 bits can, and
+where they cannot, a second stream of 16 bits extends them.
+"""
+
+import importlib
+from typing import Any, NamedTuple
+
+import keras
+
+# Streams of one seed. Each call of a layer advances its seed once and takes
+# every further draw of that call from another stream.
+FORWARD = 0
+BACKWARD = 1
+RATE = 2
+
+_BACKENDS = ("tensorflow", "jax", "torch")
+
+if keras.config.backend() not in _BACKENDS:
+    raise ImportError(
+        f"keras_dropx needs one of the Keras backends {', '.join(_BACKENDS)}. "
+        f"Received: KERAS_BACKEND={keras.config.backend()}"
+    )
+
+_backend = importlib.import_module(f"{__name__}.{keras.config.backend()}")
+
+
+class Words(NamedTuple):
+    """Random words: `high` alone, or `high` extended below by `low`.
+
+    Attributes:
+        high: Integer tensor of values in 0..65535.
+        low: Integer tensor of the same shape and range, or None.
+    """
+
+    high: Any
+    low: Any = None
+
+
+def next_seed(seed_generator):
+    """Advances a `keras.random.SeedGenerator` once and returns its seed.
+
+    The replicas of a distribution strategy get different seeds.
+    """
+    return _backend.replica_seed(seed_generator.next())
+
+
+def words(seed, shape, stream=FORWARD, extended=False):
+    """Draws independent uniform words.
+
+    Args:
+        seed: Seed tensor from `next_seed`.
+        shape: Tuple of integers or scalar integer tensors.
+        stream: `FORWARD`, `BACKWARD` or `RATE`. Streams of one seed are
+            independent.
+        extended: Whether 16 further bits extend each word. `high` does not
+            depend on it.
+
+    Returns:
+        `Words` of the given shape.
+    """
+    high = _backend.bits16(seed, 2 * stream, shape)
+    low = _backend.bits16(seed, 2 * stream + 1, shape) if extended else None
+    return Words(high, low)

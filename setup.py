@@ -1,0 +1,53 @@
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "(.+)"$',
+    (ROOT / "keras_dropx" / "__init__.py").read_text(),
+    re.MULTILINE,
+).group(1)
+
+TENSORFLOW = ["tensorflow>=2.21"]
+JAX = ["jax>=0.10"]
+# keras-tuner imports six, tensorflow-datasets imports importlib_resources;
+# neither declares it.
+TUNER = ["keras-tuner>=1.4.8", "six"]
+EXPERIMENTS = [
+    *TENSORFLOW,
+    "tensorflow-datasets>=4.9.10",
+    "importlib_resources",
+    "scikit-learn",
+    "scipy",
+    "matplotlib",
+    "rich",
+]
+TEST = [*EXPERIMENTS, *TUNER, *JAX, "pytest>=8", "ruff==0.17.5"]
+DOCS = ["mkdocs-material", "mkdocstrings[python]"]
+
+setup(
+    name="keras-dropx",
+    version=VERSION,
+    description=(
+        "Dropout for Keras 3 with separate forward and backward masks, "
+        "Jumpout and GAAF"
+    ),
+    long_description=(ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["keras_dropx", "keras_dropx.*"]),
+    install_requires=["keras>=3.15.1", "numpy"],
+    extras_require={
+        "tensorflow": TENSORFLOW,
+        "jax": JAX,
+        "tuner": TUNER,
+        "experiments": EXPERIMENTS,
+        "test": TEST,
+        "docs": DOCS,
+        "all": sorted({*TEST, *DOCS}),
+    },
+    entry_points={"console_scripts": ["dropx = keras_dropx.cli:main"]},
+)
