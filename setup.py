@@ -38,6 +38,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
+    py_modules=["dropx"],
     packages=find_packages(include=["keras_dropx", "keras_dropx.*"]),
     install_requires=["keras>=3.15.1", "numpy"],
     extras_require={
@@ -49,5 +50,5 @@ setup(
         "docs": DOCS,
         "all": sorted({*TEST, *DOCS}),
     },
-    entry_points={"console_scripts": ["dropx = keras_dropx.cli:main"]},
+    entry_points={"console_scripts": ["dropx = dropx:main"]},
 )

@@ -1,0 +1,128 @@
+"""`dropx compare`: the panels, run and shown."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from keras_dropx.experiments import datasets, report
+from keras_dropx.experiments.panels import PANELS
+from keras_dropx.experiments.runner import Runs, run_panel
+
+VALIDATION_SIZE = 200
+
+
+def compare(
+    panels,
+    dataset,
+    seeds,
+    epochs,
+    train_size,
+    output,
+    data_dir=None,
+    download=False,
+):
+    """Runs panels of methods on small training sets and prints the tables.
+
+    Args:
+        panels: List of names from `PANELS`.
+        dataset: TFDS name.
+        seeds: Integer, how many; each is one split, one set of initial
+            weights, one order of the batches and one stream of masks, shared
+            by all arms.
+        epochs: Integer, or None for each panel's own.
+        train_size: Integer, training images.
+        output: Folder for `runs.jsonl` and the figures.
+        data_dir: Folder of TFDS, or None for its default.
+        download: Whether TFDS may download the data set.
+
+    Raises:
+        DatasetError: If the data set cannot be had or is too small.
+    """
+    splits, source = _data(dataset, train_size, data_dir, download)
+    splits(0)  # A train_size that does not fit fails here.
+    panels = [PANELS[name] for name in panels]
+    epochs_of = {panel.name: epochs or panel.epochs for panel in panels}
+    runs = Runs(output)
+    # A pipe has no width of its own.
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    bar = Progress(
+        TextColumn("{task.description:<34}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("epochs"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+    total = sum(seeds * len(p.arms) * epochs_of[p.name] for p in panels)
+    with bar:
+        task = bar.add_task("compiling", total=total)
+        for panel in panels:
+
+            def progress(arm, seed, done, panel=panel):
+                text = f"{panel.name} · {arm} · seed {seed}"
+                bar.update(task, advance=done, description=text)
+
+            run_panel(
+                panel,
+                splits,
+                source,
+                range(seeds),
+                epochs_of[panel.name],
+                runs,
+                progress,
+            )
+    for panel in panels:
+        settings = {
+            **source,
+            "panel": panel.name,
+            "epochs": epochs_of[panel.name],
+        }
+        records = [
+            record
+            for record in runs.records
+            if record["seed"] < seeds
+            and all(record.get(key) == settings[key] for key in settings)
+        ]
+        console.print(report.arm_table(panel, records))
+        console.print(report.contrast_table(panel, records))
+        console.print(report.noise_floor(panel, records))
+        path = Path(output) / f"{panel.name}.png"
+        report.figure(panel, records).savefig(path, dpi=150)
+        console.print(f"Figure: {path}\n")
+    console.print(f"Every run: {runs.path}")
+
+
+def _data(dataset, train_size, data_dir, download):
+    """Returns a function from a seed to `Subsets`, and what describes them."""
+    train, test, info = datasets.load(dataset, data_dir, download)
+    images, labels = datasets.arrays(train)
+    test_images, test_labels = datasets.arrays(test)
+    scale = images.max()
+    images, test_images = images / scale, test_images / scale
+    if dataset == "digits":
+        # So few that each seed draws its test images too.
+        images = np.concatenate([images, test_images])
+        labels = np.concatenate([labels, test_labels])
+
+    def splits(seed):
+        subsets = datasets.subsets(
+            images, labels, seed, train_size, VALIDATION_SIZE
+        )
+        if dataset != "digits":
+            subsets = subsets._replace(test=(test_images, test_labels))
+        return subsets
+
+    return splits, {
+        "dataset": dataset,
+        "train_size": train_size,
+        "num_classes": int(labels.max()) + 1,
+    }

@@ -1,0 +1,67 @@
+import keras
+import tensorflow as tf
+
+from keras_dropx.layers import GAAF
+from keras_dropx.ops.masks import Noise
+from keras_dropx.ops.split import split
+
+
+@keras.saving.register_keras_serializable("keras_dropx")
+class GainMatched(keras.layers.Layer):
+    """Applies an activation with the mean gain of `GAAF` and not its shape.
+
+    ```
+    y  = φ(x)
+    dx = dy · φ′(x) · c,   c = √(E[(φ′ + s)²] / E[φ′²])
+    ```
+
+    The means are over the layer's whole batch, in training; no gradient flows
+    through c. The matched control of GAAF: what it does not explain may be
+    credited to the method.
+
+    Args:
+        gaaf: The `GAAF` layer whose gain is matched.
+        **kwargs: `name`, `dtype`, and what else `keras.layers.Layer` takes.
+    """
+
+    def __init__(self, gaaf, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.gaaf = gaaf
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs, training=False):
+        outputs = self.gaaf.activation(inputs)
+        if not training:
+            return outputs
+        x = tf.stop_gradient(tf.cast(inputs, "float32"))
+        plain = _slope(self.gaaf.activation, x)
+        accelerated = _slope(lambda x: self.gaaf(x, training=True), x)
+        gain = tf.sqrt(
+            tf.reduce_mean(accelerated**2) / tf.reduce_mean(plain**2)
+        )
+        return split(outputs, Noise(backward_scale=tf.stop_gradient(gain)))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        gaaf = keras.saving.serialize_keras_object(self.gaaf)
+        return {**super().get_config(), "gaaf": gaaf}
+
+    @classmethod
+    def from_config(cls, config):
+        gaaf = keras.saving.deserialize_keras_object(config.pop("gaaf"))
+        return cls(gaaf, **config)
+
+
+def gaaf_control(*args, **kwargs):
+    """Returns `GainMatched` for the `GAAF` of these arguments."""
+    return GainMatched(GAAF(*args, **kwargs))
+
+
+def _slope(function, x):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = function(x)
+    return tape.gradient(y, x)
