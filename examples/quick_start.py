@@ -33,7 +33,7 @@ model.compile(
     loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     metrics=["accuracy"],
 )
-model.fit(x_train, y_train, epochs=20, batch_size=50, verbose=0)
+model.fit(x_train, y_train, epochs=60, batch_size=50, verbose=0)
 print("loss, accuracy:", model.evaluate(x_test, y_test, verbose=0))
 
 # Nothing but `import keras_dropx` is needed to load it again.
