@@ -3,15 +3,31 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PIP := -m pip install --quiet --disable-pip-version-check
+PYTEST := -m pytest --numprocesses 2
+# What every backend has to pass.
+CORE := tests/random tests/ops tests/layers
 
-.PHONY: compare test lint format clean
+# An index with a CPU build of torch; empty: the configured one.
+TORCH_INDEX ?=
+TORCH := torch==2.13.0 $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+OLDEST_KERAS := keras==3.12.0
+
+.PHONY: compare test test-torch test-oldest lint format clean
 
 compare: $(READY)
 	$(BIN)/dropx compare
 
 test: $(READY)
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest
-	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/random tests/ops tests/layers
+	KERAS_BACKEND=tensorflow $(BIN)/python $(PYTEST)
+	KERAS_BACKEND=jax $(BIN)/python $(PYTEST) $(CORE)
+
+test-torch: .venv-torch/.ready
+	KERAS_BACKEND=torch .venv-torch/bin/python $(PYTEST) $(CORE)
+
+test-oldest: .venv-oldest/.ready
+	KERAS_BACKEND=tensorflow .venv-oldest/bin/python $(PYTEST) \
+		$(CORE) tests/models
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -22,9 +38,21 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-torch .venv-oldest
 
 $(READY): setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .[test]
+	$(BIN)/python $(PIP) --editable .[test]
+	touch $@
+
+.venv-torch/.ready: setup.py pyproject.toml
+	$(PYTHON) -m venv .venv-torch
+	.venv-torch/bin/python $(PIP) $(TORCH)
+	.venv-torch/bin/python $(PIP) --editable .[core-test]
+	touch $@
+
+.venv-oldest/.ready: setup.py pyproject.toml
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python $(PIP) --editable .[core-test,tensorflow,onnx] \
+		$(OLDEST_KERAS)
 	touch $@

@@ -24,7 +24,9 @@ EXPERIMENTS = [
     "matplotlib",
     "rich",
 ]
-TEST = [*EXPERIMENTS, *TUNER, *JAX, "pytest>=8", "ruff==0.17.5"]
+ONNX = ["onnx", "onnxruntime", "tf2onnx"]
+CORE_TEST = ["pytest>=8", "pytest-xdist", "hypothesis"]
+TEST = [*CORE_TEST, *EXPERIMENTS, *TUNER, *JAX, *ONNX, "ruff==0.17.5"]
 DOCS = ["mkdocs-material", "mkdocstrings[python]"]
 
 setup(
@@ -40,12 +42,14 @@ setup(
     python_requires=">=3.11",
     py_modules=["dropx"],
     packages=find_packages(include=["keras_dropx", "keras_dropx.*"]),
-    install_requires=["keras>=3.15.1", "numpy"],
+    install_requires=["keras>=3.12", "numpy"],
     extras_require={
         "tensorflow": TENSORFLOW,
         "jax": JAX,
         "tuner": TUNER,
         "experiments": EXPERIMENTS,
+        "onnx": ONNX,
+        "core-test": CORE_TEST,
         "test": TEST,
         "docs": DOCS,
         "all": sorted({*TEST, *DOCS}),

@@ -26,12 +26,8 @@ def main(arguments=None):
     A mistake of the user's is one line on stderr and exit code 2.
     """
     options = _parser().parse_args(arguments)
-    import tensorflow as tf
-
     from keras_dropx.experiments.datasets import DatasetError
 
-    # It takes the compilation of many models for one that retraces.
-    tf.get_logger().setLevel("ERROR")
     try:
         options.run(options)
     except DatasetError as error:

@@ -3,6 +3,8 @@
 import math
 import numbers
 
+from keras.optimizers import schedules
+
 
 def invalid(name, expected, received):
     """Returns the `ValueError` for a bad argument, worded as Keras does.
@@ -51,6 +53,22 @@ def check_rate(name, value):
     )
 
 
+def check_scheduled(name, value, check):
+    """Returns a schedule, or what `check` makes of anything else.
+
+    Args:
+        name: String, the argument's name.
+        value: Number, `keras.optimizers.schedules.LearningRateSchedule`, or
+            the dict that a schedule is in a layer's config.
+        check: Function of (name, value) for a number.
+    """
+    if isinstance(value, dict):
+        value = schedules.deserialize(value)
+    if isinstance(value, schedules.LearningRateSchedule):
+        return value
+    return check(name, value)
+
+
 def check_positive(name, value):
     """Returns a positive finite number as a float, or raises."""
     return check_number(
@@ -62,6 +80,18 @@ def check_not_negative(name, value):
     """Returns a non-negative finite number as a float, or raises."""
     return check_number(
         name, value, "a finite number of at least 0", lambda x: x >= 0
+    )
+
+
+def check_rescale(name, value):
+    """Returns the name of a rescale or an exponent as a float, or raises."""
+    if isinstance(value, str) and value in ("mean", "variance", "batchnorm"):
+        return value
+    return check_number(
+        name,
+        value,
+        "'mean', 'variance', 'batchnorm' or a number in [0, 1]",
+        lambda exponent: 0 <= exponent <= 1,
     )
 
 

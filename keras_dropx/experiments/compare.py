@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -47,6 +48,8 @@ def compare(
     Raises:
         DatasetError: If the data set cannot be had or is too small.
     """
+    # It takes the compilation of many models for one that retraces.
+    tf.get_logger().setLevel("ERROR")
     splits, source = _data(dataset, train_size, data_dir, download)
     splits(0)  # A train_size that does not fit fails here.
     panels = [PANELS[name] for name in panels]

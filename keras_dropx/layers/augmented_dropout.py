@@ -1,7 +1,7 @@
 import keras
 
 from keras_dropx import errors, random
-from keras_dropx.layers.split_mask_dropout import SplitMaskDropout
+from keras_dropx.layers.split_mask_dropout import SplitMaskDropout, to_config
 from keras_dropx.ops import masks
 
 
@@ -31,8 +31,10 @@ class AugmentedDropout(SplitMaskDropout):
     A Keras mask passes through.
 
     Args:
-        rate: Float in [0, 1). Forward drop probability.
-        backward_rate: Float in [0, 1). See above. Defaults to 0.
+        rate: Float in [0, 1), the forward drop probability; or a
+            `keras.optimizers.schedules.LearningRateSchedule` of it, whose
+            step is the number of training calls of this layer.
+        backward_rate: Float in [0, 1) or schedule. See above. Defaults to 0.
         coupling: "nested" or "independent". Defaults to "nested".
         rescale: The exponent a: "mean" (1, keeps the mean), "variance" (0.5),
             "batchnorm" (0.75, for a batch normalisation that follows), or a
@@ -86,42 +88,44 @@ class AugmentedDropout(SplitMaskDropout):
                 "`keras.layers.Dropout`, `noise_shape` is not the second "
                 "positional argument: pass it by name."
             )
-        super().__init__(
-            rescale=rescale, noise_shape=noise_shape, seed=seed, **kwargs
+        super().__init__(noise_shape=noise_shape, seed=seed, **kwargs)
+        self.rescale = errors.check_rescale("rescale", rescale)
+        self.rate = errors.check_scheduled("rate", rate, errors.check_rate)
+        self.backward_rate = errors.check_scheduled(
+            "backward_rate", backward_rate, errors.check_rate
         )
-        self.rate = errors.check_rate("rate", rate)
-        self.backward_rate = errors.check_rate("backward_rate", backward_rate)
         self.coupling = errors.check_choice(
             "coupling", coupling, ("nested", "independent")
         )
-        self._forward = masks.threshold(self.rate)
-        if self.coupling == "independent":
-            self._backward = masks.threshold(self.backward_rate)
-        else:
-            self._backward = masks.nested_threshold(
-                self._forward, self.backward_rate
-            )
 
     def noise(self, inputs):
         seed = self.next_seed()
         shape = self.mask_shape(inputs)
+        forward = masks.threshold(self.at_step(self.rate, seed))
+        backward_rate = self.at_step(self.backward_rate, seed)
         if self.coupling == "nested":
-            words = random.words(seed, shape, extended=self._backward.extended)
+            backward = masks.nested_threshold(forward, backward_rate)
+            extended = forward.extended or backward.extended
+            words = random.words(seed, shape, extended=extended)
             return masks.nested_noise(
-                words, self._forward, self._backward, self._exponent
+                words, forward, backward, masks.rescale_exponent(self.rescale)
             )
-        forward = random.words(seed, shape, extended=self._forward.extended)
-        backward = random.words(
-            seed, shape, random.BACKWARD, extended=self._backward.extended
-        )
+        backward = masks.threshold(backward_rate)
         return masks.independent_noise(
-            forward, backward, self._forward, self._backward, self._exponent
+            random.words(seed, shape, extended=forward.extended),
+            random.words(
+                seed, shape, random.BACKWARD, extended=backward.extended
+            ),
+            forward,
+            backward,
+            masks.rescale_exponent(self.rescale),
         )
 
     def get_config(self):
         return {
             **super().get_config(),
-            "rate": self.rate,
-            "backward_rate": self.backward_rate,
+            "rate": to_config(self.rate),
+            "backward_rate": to_config(self.backward_rate),
             "coupling": self.coupling,
+            "rescale": self.rescale,
         }

@@ -1,7 +1,7 @@
 import keras
 
 from keras_dropx import errors, random
-from keras_dropx.layers.split_mask_dropout import SplitMaskDropout
+from keras_dropx.layers.split_mask_dropout import SplitMaskDropout, to_config
 from keras_dropx.ops import masks
 
 
@@ -23,7 +23,9 @@ class BackwardDropout(SplitMaskDropout):
     A Keras mask passes through.
 
     Args:
-        rate: Float in [0, 1). Drop probability.
+        rate: Float in [0, 1), the drop probability; or a
+            `keras.optimizers.schedules.LearningRateSchedule` of it, whose
+            step is the number of training calls of this layer.
         noise_shape: Tuple of integers or None, as in `keras.layers.Dropout`.
         seed: Integer, or None to follow `keras.utils.set_random_seed`.
         **kwargs: `name`, `dtype`, and what else `keras.layers.Layer` takes.
@@ -53,16 +55,15 @@ class BackwardDropout(SplitMaskDropout):
 
     def __init__(self, rate, noise_shape=None, seed=None, **kwargs):
         super().__init__(noise_shape=noise_shape, seed=seed, **kwargs)
-        self.rate = errors.check_rate("rate", rate)
-        self._backward = masks.threshold(self.rate)
+        self.rate = errors.check_scheduled("rate", rate, errors.check_rate)
 
     def noise(self, inputs):
+        seed = self.next_seed()
+        threshold = masks.threshold(self.at_step(self.rate, seed))
         words = random.words(
-            self.next_seed(),
-            self.mask_shape(inputs),
-            extended=self._backward.extended,
+            seed, self.mask_shape(inputs), extended=threshold.extended
         )
-        return masks.backward_noise(words, self._backward)
+        return masks.backward_noise(words, threshold)
 
     def get_config(self):
-        return {**super().get_config(), "rate": self.rate}
+        return {**super().get_config(), "rate": to_config(self.rate)}

@@ -1,7 +1,7 @@
 import keras
 
 from keras_dropx import errors, random
-from keras_dropx.layers.split_mask_dropout import SplitMaskDropout
+from keras_dropx.layers.split_mask_dropout import SplitMaskDropout, to_config
 from keras_dropx.ops import masks
 
 
@@ -24,7 +24,9 @@ class ForwardDropout(SplitMaskDropout):
     A Keras mask passes through.
 
     Args:
-        rate: Float in [0, 1). Drop probability.
+        rate: Float in [0, 1), the drop probability; or a
+            `keras.optimizers.schedules.LearningRateSchedule` of it, whose
+            step is the number of training calls of this layer.
         rescale: The exponent a: "mean" (1, keeps the mean), "variance" (0.5),
             "batchnorm" (0.75), or a number in [0, 1]. Defaults to "mean".
         noise_shape: Tuple of integers or None, as in `keras.layers.Dropout`.
@@ -57,19 +59,23 @@ class ForwardDropout(SplitMaskDropout):
     def __init__(
         self, rate, rescale="mean", noise_shape=None, seed=None, **kwargs
     ):
-        super().__init__(
-            rescale=rescale, noise_shape=noise_shape, seed=seed, **kwargs
-        )
-        self.rate = errors.check_rate("rate", rate)
-        self._forward = masks.threshold(self.rate)
+        super().__init__(noise_shape=noise_shape, seed=seed, **kwargs)
+        self.rescale = errors.check_rescale("rescale", rescale)
+        self.rate = errors.check_scheduled("rate", rate, errors.check_rate)
 
     def noise(self, inputs):
+        seed = self.next_seed()
+        threshold = masks.threshold(self.at_step(self.rate, seed))
         words = random.words(
-            self.next_seed(),
-            self.mask_shape(inputs),
-            extended=self._forward.extended,
+            seed, self.mask_shape(inputs), extended=threshold.extended
         )
-        return masks.forward_noise(words, self._forward, self._exponent)
+        return masks.forward_noise(
+            words, threshold, masks.rescale_exponent(self.rescale)
+        )
 
     def get_config(self):
-        return {**super().get_config(), "rate": self.rate}
+        return {
+            **super().get_config(),
+            "rate": to_config(self.rate),
+            "rescale": self.rescale,
+        }

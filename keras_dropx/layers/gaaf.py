@@ -1,3 +1,5 @@
+import contextlib
+
 import keras
 
 from keras_dropx import errors
@@ -116,6 +118,12 @@ gelu, silu, softplus, mish |
     def compute_output_shape(self, input_shape):
         return input_shape
 
+    def compute_output_spec(self, inputs, training=False):
+        dtype = inputs.dtype
+        if not keras.backend.is_float_dtype(dtype):
+            dtype = self.compute_dtype
+        return keras.KerasTensor(inputs.shape, dtype)
+
     def get_config(self):
         shape = self.shape
         if callable(shape):
@@ -131,11 +139,11 @@ gelu, silu, softplus, mish |
 
 
 def _get_activation(activation):
-    try:
-        function = keras.activations.get(activation)
-    except ValueError:
-        function = None
-    if activation is None or not (_built_in(function) or _registered(function)):
+    function = None
+    if activation is not None:
+        with contextlib.suppress(ValueError):
+            function = keras.activations.get(activation)
+    if not (_built_in(function) or _registered(function)):
         raise errors.invalid(
             "activation",
             "the name of a Keras activation or a function registered with "
@@ -168,8 +176,8 @@ def _get_shape(shape, activation):
 
 
 def _built_in(function):
-    name = getattr(function, "__name__", "")
-    return getattr(keras.activations, name, None) is function
+    name = getattr(function, "__name__", None)
+    return name is not None and vars(keras.activations).get(name) is function
 
 
 def _registered(function):

@@ -1,7 +1,7 @@
 import keras
 
 from keras_dropx import errors, random
-from keras_dropx.layers.split_mask_dropout import SplitMaskDropout
+from keras_dropx.layers.split_mask_dropout import SplitMaskDropout, to_config
 from keras_dropx.ops import masks
 from keras_dropx.ops.jumpout import active_fraction, normalized_rate
 
@@ -36,7 +36,9 @@ class Jumpout(SplitMaskDropout):
 
     Args:
         sigma: σ, float not below 0: the spread of p. Exactly one of `sigma` and
-            `rate` is given.
+            `rate` is given. Either, and `backward_rate`, may be a
+            `keras.optimizers.schedules.LearningRateSchedule`, whose step is
+            the number of training calls of this layer.
         min_rate: Float in [0, 1), added to every p. Unused with `rate`.
             Defaults to 0.01.
         max_rate: Float in [0, 1), not below `min_rate`. Upper end of p and
@@ -96,9 +98,8 @@ class Jumpout(SplitMaskDropout):
         seed=None,
         **kwargs,
     ):
-        super().__init__(
-            rescale=rescale, noise_shape=noise_shape, seed=seed, **kwargs
-        )
+        super().__init__(noise_shape=noise_shape, seed=seed, **kwargs)
+        self.rescale = errors.check_rescale("rescale", rescale)
         if (sigma is None) == (rate is None):
             raise ValueError(
                 "Expected exactly one of the arguments `sigma` (p is drawn) "
@@ -106,39 +107,43 @@ class Jumpout(SplitMaskDropout):
                 f"Received: sigma={sigma!r}, rate={rate!r}"
             )
         if sigma is not None:
-            sigma = errors.check_not_negative("sigma", sigma)
+            sigma = errors.check_scheduled(
+                "sigma", sigma, errors.check_not_negative
+            )
         if rate is not None:
-            rate = errors.check_rate("rate", rate)
+            rate = errors.check_scheduled("rate", rate, errors.check_rate)
         self.sigma = sigma
         self.rate = rate
         self.min_rate = errors.check_rate("min_rate", min_rate)
         self.max_rate = errors.check_rate("max_rate", max_rate)
         self.adaptive = errors.check_bool("adaptive", adaptive)
         self.per_sample = errors.check_bool("per_sample", per_sample)
-        self.backward_rate = errors.check_rate("backward_rate", backward_rate)
+        self.backward_rate = errors.check_scheduled(
+            "backward_rate", backward_rate, errors.check_rate
+        )
         if self.min_rate > self.max_rate:
             raise errors.invalid(
                 "min_rate",
                 f"a value not above `max_rate`, {self.max_rate}",
                 min_rate,
             )
-        if rate is not None and adaptive and rate > self.max_rate:
+        if isinstance(rate, float) and adaptive and rate > self.max_rate:
             raise errors.invalid(
                 "rate",
                 f"a value not above `max_rate`, {self.max_rate}, to which "
                 "`adaptive=True` clips",
                 rate,
             )
-
-        if self.sigma is None and not self.adaptive:
-            # A constant rate: None lets the rate itself decide.
-            self._extended = self._backward_extended = None
-        else:
+        # Whether the second word is needed: None lets the rate decide.
+        self._extended = self._backward_extended = None
+        if self.sigma is not None or self.adaptive:
             lowest = self.min_rate if self.rate is None else self.rate
-            self._extended = masks.may_miss(lowest)
-            self._backward_extended = masks.may_miss(
-                (1.0 - self.max_rate) * self.backward_rate
-            )
+            if isinstance(lowest, float):
+                self._extended = masks.may_miss(lowest)
+            if isinstance(self.backward_rate, float):
+                self._backward_extended = masks.may_miss(
+                    (1.0 - self.max_rate) * self.backward_rate
+                )
 
     def drop_rate(self, inputs, seed):
         """Returns p′ of one call: the fixed rate or a float32 tensor.
@@ -147,15 +152,17 @@ class Jumpout(SplitMaskDropout):
             inputs: Float tensor x.
             seed: The seed of this call.
         """
-        rate = self.rate
-        if self.sigma is not None:
+        if self.sigma is None:
+            rate = self.at_step(self.rate, seed)
+        else:
             shape = ()
             if self.per_sample:
                 ones = (1,) * (len(inputs.shape) - 1)
                 shape = (keras.ops.shape(inputs)[0], *ones)
             words = random.words(seed, shape, random.RATE, extended=True)
+            sigma = self.at_step(self.sigma, seed, highest=float("inf"))
             rate = masks.half_normal_rate(
-                words, self.sigma, self.min_rate, self.max_rate
+                words, sigma, self.min_rate, self.max_rate
             )
         if self.adaptive:
             fraction = active_fraction(inputs, self.per_sample)
@@ -166,23 +173,28 @@ class Jumpout(SplitMaskDropout):
         seed = self.next_seed()
         forward = masks.threshold(self.drop_rate(inputs, seed), self._extended)
         backward = masks.nested_threshold(
-            forward, self.backward_rate, self._backward_extended
+            forward,
+            self.at_step(self.backward_rate, seed),
+            self._backward_extended,
         )
         words = random.words(
             seed,
             self.mask_shape(inputs),
             extended=forward.extended or backward.extended,
         )
-        return masks.nested_noise(words, forward, backward, self._exponent)
+        return masks.nested_noise(
+            words, forward, backward, masks.rescale_exponent(self.rescale)
+        )
 
     def get_config(self):
         return {
             **super().get_config(),
-            "sigma": self.sigma,
+            "sigma": to_config(self.sigma),
             "min_rate": self.min_rate,
             "max_rate": self.max_rate,
-            "rate": self.rate,
+            "rate": to_config(self.rate),
             "adaptive": self.adaptive,
+            "rescale": self.rescale,
             "per_sample": self.per_sample,
-            "backward_rate": self.backward_rate,
+            "backward_rate": to_config(self.backward_rate),
         }

@@ -2,9 +2,10 @@ import abc
 
 import keras
 from keras import ops
+from keras.optimizers import schedules
 
 from keras_dropx import errors, random
-from keras_dropx.ops.masks import rescale_exponent
+from keras_dropx.ops.masks import LEVELS
 from keras_dropx.ops.split import split
 
 
@@ -12,28 +13,23 @@ class SplitMaskDropout(keras.layers.Layer, abc.ABC):
     """Base of the layers that mask forward and backward on their own.
 
     A subclass turns random words into `ops.masks.Noise`; this class has what
-    they share: the seed, `noise_shape`, `rescale` and the training gate.
+    they share: the seed, `noise_shape` and the training gate.
 
     Args:
-        rescale: "mean", "variance", "batchnorm", a number in [0, 1], or None
-            for a layer that does not mask forward.
         noise_shape: As in `keras.layers.Dropout`.
         seed: As in `keras.layers.Dropout`.
         **kwargs: `name`, `dtype` and what else `keras.layers.Layer` takes.
     """
 
-    def __init__(self, rescale=None, noise_shape=None, seed=None, **kwargs):
+    def __init__(self, noise_shape=None, seed=None, **kwargs):
         super().__init__(**kwargs)
-        if rescale is not None:
-            self.rescale = _check_rescale(rescale)
-            self._exponent = rescale_exponent(self.rescale)
         # Keras' own check, so that the same shapes pass with the same words.
         # (The name keeps its automatic layer names from advancing.)
         self.noise_shape = keras.layers.Dropout(
             0, noise_shape, name="noise_shape"
         ).noise_shape
         self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.random_state = _RandomState(seed)
         self.supports_masking = True
         self.built = True
 
@@ -53,11 +49,40 @@ class SplitMaskDropout(keras.layers.Layer, abc.ABC):
     def call(self, inputs, training=False):
         if not training:
             return inputs
+        if not keras.backend.is_float_dtype(inputs.dtype):
+            raise ValueError(
+                "Expected inputs of a float dtype in training. "
+                f"Received: inputs of dtype {inputs.dtype}"
+            )
         return split(inputs, self.noise(inputs))
+
+    @property
+    def seed_generator(self):
+        """The `keras.random.SeedGenerator` of the layer."""
+        return self.random_state.generator
 
     def next_seed(self):
         """Returns the seed of this call and advances the generator once."""
         return random.next_seed(self.seed_generator)
+
+    def at_step(self, value, seed, highest=1.0 - 1.0 / LEVELS):
+        """Returns a hyper-parameter at one call.
+
+        Args:
+            value: Float, or schedule.
+            seed: The seed of the call. The step of a schedule is the number
+                of training calls before this one.
+            highest: What the values of a schedule are clipped to from above,
+                as they are to 0 from below. By default the largest rate that
+                words represent.
+
+        Returns:
+            The float, or a float32 tensor.
+        """
+        if isinstance(value, float):
+            return value
+        scheduled = ops.cast(value(random.step(seed)), "float32")
+        return ops.clip(scheduled, 0.0, highest)
 
     def mask_shape(self, inputs):
         """Returns the shape of the masks for `inputs`, as a tuple.
@@ -68,38 +93,61 @@ class SplitMaskDropout(keras.layers.Layer, abc.ABC):
         shape = ops.shape(inputs)
         if self.noise_shape is None:
             return shape
-        sizes = zip(self.noise_shape, inputs.shape, strict=False)
-        if len(self.noise_shape) != len(shape) or any(
+        # As in Keras, None stands for the axis of the same index, and a
+        # shorter shape broadcasts along the leading axes.
+        static = [
+            size if noise is None else noise
+            for noise, size in zip(self.noise_shape, inputs.shape, strict=False)
+        ]
+        pairs = zip(reversed(static), reversed(inputs.shape), strict=False)
+        if len(self.noise_shape) > len(shape) or any(
             noise not in (None, 1, size) and size is not None
-            for noise, size in sizes
+            for noise, size in pairs
         ):
             raise errors.invalid(
                 "noise_shape",
-                "one entry for each axis of the inputs, None, 1 or the size "
-                f"of the axis, for inputs of shape {tuple(inputs.shape)}",
+                "a shape that broadcasts to the inputs, with None, 1 or the "
+                f"size of each axis, for inputs of shape {inputs.shape}",
                 self.noise_shape,
             )
         return tuple(
             size if noise is None else noise
-            for noise, size in zip(self.noise_shape, shape, strict=True)
+            for noise, size in zip(self.noise_shape, shape, strict=False)
         )
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def get_config(self):
-        config = super().get_config()
-        if hasattr(self, "rescale"):
-            config["rescale"] = self.rescale
-        return {**config, "noise_shape": self.noise_shape, "seed": self.seed}
+        return {
+            **super().get_config(),
+            "noise_shape": self.noise_shape,
+            "seed": self.seed,
+        }
 
 
-def _check_rescale(rescale):
-    expected = "'mean', 'variance', 'batchnorm' or a number in [0, 1]"
-    if isinstance(rescale, str):
-        if rescale not in ("mean", "variance", "batchnorm"):
-            raise errors.invalid("rescale", expected, rescale)
-        return rescale
-    return errors.check_number(
-        "rescale", rescale, expected, lambda exponent: 0 <= exponent <= 1
-    )
+class _RandomState(keras.layers.Layer):
+    """Holds a seed generator and keeps its state in the weight files.
+
+    It is an entry of its own there: a file that has it loads into a model
+    with `keras.layers.Dropout`, and a file without it loads here.
+    """
+
+    def __init__(self, seed):
+        super().__init__(name="random_state")
+        self.generator = keras.random.SeedGenerator(seed)
+        self.built = True
+
+    def save_own_variables(self, store):
+        store["seed"] = self.generator.state
+
+    def load_own_variables(self, store):
+        if "seed" in store.keys():
+            self.generator.state.assign(store["seed"])
+
+
+def to_config(value):
+    """Returns a float, None, or a schedule in the form that configs keep."""
+    if isinstance(value, schedules.LearningRateSchedule):
+        return schedules.serialize(value)
+    return value

@@ -46,7 +46,7 @@ def reestimate_batch_norm(model, x, batch_size=32):
     def clone(layer):
         if not isinstance(layer, keras.layers.BatchNormalization):
             return layer.__class__.from_config(layer.get_config())
-        if layer.renorm:
+        if getattr(layer, "renorm", False):  # Keras 3.15 has it
             raise ValueError(
                 "Cannot re-estimate a batch normalisation with `renorm=True`. "
                 f"Received: layer {layer.name!r}"

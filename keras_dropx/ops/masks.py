@@ -56,12 +56,12 @@ class Threshold(NamedTuple):
 
 
 def threshold(rate, extended=None):
-    """Puts a rate on the grid; just below 1 it is capped at 1 - 2^-16.
+    """Puts a rate on the grid; just below 1 it is capped at its last point.
 
     Args:
         rate: Float in [0, 1) or float32 tensor of such.
-        extended: Whether to use the second word. None, for a float: where 16
-            bits miss the rate by more than 0.1 %.
+        extended: Whether to use the second word. None: for a float where 16
+            bits miss it by more than 0.1 %, for a tensor always.
 
     Returns:
         `Threshold`.
@@ -69,11 +69,11 @@ def threshold(rate, extended=None):
     xp = _namespace(rate)
     position = rate * LEVELS
     if extended is None:
-        extended = _misses(position, position)
+        extended = xp is ops or _misses(position, position)
     if not extended:
         return Threshold(xp.minimum(xp.round(position), LEVELS - 1))
     high = xp.floor(position)
-    return Threshold(high, xp.floor((position - high) * LEVELS))
+    return _capped(high, xp.floor((position - high) * LEVELS), xp)
 
 
 def nested_threshold(forward, ratio, extended=None):
@@ -86,8 +86,8 @@ def nested_threshold(forward, ratio, extended=None):
         forward: `Threshold` of p_f.
         ratio: p in [0, 1), float or float32 tensor: share of the kept
             elements that the backward mask drops as well.
-        extended: Whether to use the second word. None, for floats: where 16
-            bits miss the ratio by more than 0.1 %.
+        extended: Whether to use the second word. None: for floats where 16
+            bits miss the ratio by more than 0.1 %, for tensors always.
 
     Returns:
         `Threshold`; `forward` itself for the float 0.
@@ -99,14 +99,14 @@ def nested_threshold(forward, ratio, extended=None):
     step = (LEVELS - forward.high - forward_low / LEVELS) * ratio
     position = forward.high + forward_low / LEVELS + step
     if extended is None:
-        extended = _misses(position, step)
+        extended = xp is ops or _misses(position, step)
     if not extended:
         return Threshold(xp.minimum(xp.round(position), LEVELS - 1))
     # Added part by part: in float32 the sum would lose the low bits.
     low = forward_low + xp.floor((step - xp.floor(step)) * LEVELS)
     carry = xp.floor(low / LEVELS)
     high = forward.high + xp.floor(step) + carry
-    return Threshold(high, low - carry * LEVELS)
+    return _capped(high, low - carry * LEVELS, xp)
 
 
 def may_miss(lowest):
@@ -115,7 +115,16 @@ def may_miss(lowest):
 
 
 def _misses(position, step):
-    return abs(np.round(position) - position) > RESOLUTION * step
+    nearest = min(np.round(position), LEVELS - 1)
+    return abs(nearest - position) > RESOLUTION * step
+
+
+def _capped(high, low, xp):
+    """The threshold, or the last one whose rate the numbers tell from 1."""
+    last = LEVELS - 1.0 if xp is np else LEVELS - 256.0  # float32: 1 - 2^-24
+    low = xp.where(high < LEVELS, low, last)
+    low = xp.where(high < LEVELS - 1, low, xp.minimum(low, last))
+    return Threshold(xp.minimum(high, LEVELS - 1.0), low)
 
 
 def represented_rate(threshold):
@@ -230,10 +239,11 @@ def half_normal_rate(words, sigma, min_rate, max_rate):
     Returns:
         float32 tensor of the shape of the words.
     """
-    # 23 bits and a half step: exact in float32 and never 0 or 1.
-    step = 2.0**-23
+    # 22 bits and a half step: u and (1 + u)/2, which TensorFlow's erfinv
+    # takes, are exact in float32 and never 0 or 1.
+    step = 2.0**-22
     high = ops.cast(words.high, "float32") * 2.0**-16
-    low = ops.floor(ops.cast(words.low, "float32") * 2.0**-9) * step
+    low = ops.floor(ops.cast(words.low, "float32") * 2.0**-10) * step
     half_normal = math.sqrt(2.0) * ops.erfinv(high + low + step / 2)
     return ops.minimum(min_rate + sigma * half_normal, max_rate)
 

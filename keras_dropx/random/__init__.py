@@ -48,6 +48,18 @@ def next_seed(seed_generator):
     return _backend.replica_seed(seed_generator.next())
 
 
+def step(seed):
+    """Returns how often the generator of a seed had been advanced before it.
+
+    Args:
+        seed: Seed tensor from `next_seed`.
+
+    Returns:
+        Scalar integer tensor.
+    """
+    return _backend.step(seed)
+
+
 def words(seed, shape, stream=FORWARD, extended=False):
     """Draws independent uniform words.
 

@@ -5,6 +5,10 @@ def replica_seed(seed):
     return seed
 
 
+def step(seed):
+    return seed[1]
+
+
 def bits16(seed, stream, shape):
     key = jax.random.wrap_key_data(seed, impl="threefry2x32")
     if stream:

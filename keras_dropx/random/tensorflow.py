@@ -16,6 +16,10 @@ def replica_seed(seed):
     return seed + tf.stack([tf.zeros_like(replica), replica * 2**_SHIFT])
 
 
+def step(seed):
+    return seed[1] % 2**_SHIFT
+
+
 def bits16(seed, stream, shape):
     if stream:
         seed = seed + tf.constant([stream * 2**_SHIFT, 0], seed.dtype)

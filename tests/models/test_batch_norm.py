@@ -101,8 +101,8 @@ def test_refusals():
     plain = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     with pytest.raises(ValueError, match="Expected a model with a `BatchNorm"):
         reestimate_batch_norm(plain, np.zeros((4, 2)))
-    renorm = keras.Sequential(
-        [keras.Input((2,)), keras.layers.BatchNormalization(renorm=True)]
-    )
+    layer = keras.layers.BatchNormalization()
+    layer.renorm = True
+    renorm = keras.Sequential([keras.Input((2,)), layer])
     with pytest.raises(ValueError, match="`renorm=True`"):
         reestimate_batch_norm(renorm, np.zeros((4, 2)))

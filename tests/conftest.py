@@ -1,0 +1,147 @@
+import contextlib
+import math
+
+import keras
+import numpy as np
+import pytest
+
+BACKEND = keras.config.backend()
+MODES = ["eager", "graph"] + ["xla"] * (BACKEND == "tensorflow")
+
+OTHERS = {"tensorflow", "jax", "torch"} - {BACKEND}
+collect_ignore_glob = [f"*_{backend}.py" for backend in OTHERS]
+
+
+def pytest_generate_tests(metafunc):
+    if "mode" in metafunc.fixturenames:
+        metafunc.parametrize("mode", MODES)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_keras():
+    keras.utils.set_random_seed(0)
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def float64():
+    """Lets the backend have float64 (JAX asks for a switch)."""
+    switch = contextlib.nullcontext()
+    if BACKEND == "jax":
+        import jax
+
+        switch = jax.enable_x64(True)
+    with switch:
+        yield
+
+
+@pytest.fixture
+def run():
+    """Returns `run(function, *arrays, mode=...)`, the result as NumPy."""
+    return _run
+
+
+@pytest.fixture
+def vjp():
+    """Returns `vjp(layer_or_function, x, dy=None, mode="graph")`.
+
+    A layer is called with `training=True` and keeps its new state. The result
+    is `(y, dx)` as NumPy arrays; `dy` defaults to ones.
+    """
+    return _vjp
+
+
+@pytest.fixture
+def assert_share():
+    """Returns a check of a count of `n` draws of probability `p`."""
+
+    def check(count, n, p):
+        error = math.sqrt(n * p * (1 - p))
+        assert abs(int(count) - n * p) <= 4 * error, (count / n, p)
+
+    return check
+
+
+def _run(function, *arrays, mode="graph", signature=None):
+    arrays = [keras.ops.convert_to_tensor(array) for array in arrays]
+    if mode != "eager" and BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        function = tf.function(function, signature, jit_compile=mode == "xla")
+    elif mode != "eager":
+        import jax
+
+        function = jax.jit(function)
+    return keras.tree.map_structure(_numpy, function(*arrays))
+
+
+def _numpy(x):
+    # Keras' `convert_to_numpy` fails on bfloat16 of TensorFlow.
+    return x.numpy() if BACKEND == "tensorflow" else np.asarray(x)
+
+
+def _vjp(layer, x, dy=None, mode="graph", signature=None):
+    step = _tensorflow_step if BACKEND == "tensorflow" else _jax_step
+    variables = getattr(layer, "variables", [])
+    state = [variable.value for variable in variables]
+    if BACKEND == "tensorflow":
+        state = []
+    dy = () if dy is None else (dy,)
+    y, dx, state = _run(
+        step(layer, len(state)), *state, x, *dy, mode=mode, signature=signature
+    )
+    for variable, value in zip(variables, state, strict=False):
+        variable.assign(value)
+    return y, dx
+
+
+def _training_call(layer, x):
+    if isinstance(layer, keras.Layer):
+        return layer(x, training=True)
+    return layer(x)
+
+
+def _tensorflow_step(layer, _):
+    import tensorflow as tf
+
+    def step(x, dy=None):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = _training_call(layer, x)
+        dy = tf.ones_like(y) if dy is None else tf.cast(dy, y.dtype)
+        return y, tape.gradient(y, x, output_gradients=dy), []
+
+    return step
+
+
+def _jax_step(layer, states):
+    import jax
+    import jax.numpy as jnp
+
+    def step(*arrays):
+        state, (x, *dy) = arrays[:states], arrays[states:]
+
+        def forward(x):
+            pairs = zip(getattr(layer, "variables", []), state, strict=True)
+            with keras.StatelessScope(state_mapping=list(pairs)) as scope:
+                y = _training_call(layer, x)
+            new = [
+                scope.get_current_value(variable)
+                for variable in getattr(layer, "variables", [])
+            ]
+            return y, new
+
+        y, back, new = jax.vjp(forward, x, has_aux=True)
+        dy = dy[0].astype(y.dtype) if dy else jnp.ones_like(y)
+        return y, back(dy)[0], new
+
+    return step
+
+
+@pytest.fixture(scope="session")
+def normal():
+    """Ten million float32 normal numbers, none of them 0."""
+    x = np.random.default_rng(0).normal(size=10_000_000).astype("float32")
+    x[x == 0] = 1
+    return x
