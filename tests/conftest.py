@@ -2,11 +2,16 @@ import contextlib
 import math
 
 import keras
+import ml_dtypes
 import numpy as np
 import pytest
 
 BACKEND = keras.config.backend()
-MODES = ["eager", "graph"] + ["xla"] * (BACKEND == "tensorflow")
+MODES = {
+    "tensorflow": ["eager", "graph", "xla"],
+    "jax": ["eager", "graph"],
+    "torch": ["eager"],
+}[BACKEND]
 
 OTHERS = {"tensorflow", "jax", "torch"} - {BACKEND}
 collect_ignore_glob = [f"*_{backend}.py" for backend in OTHERS]
@@ -44,7 +49,7 @@ def run():
 
 @pytest.fixture
 def vjp():
-    """Returns `vjp(layer_or_function, x, dy=None, mode="graph")`.
+    """Returns `vjp(layer_or_function, x, dy=None, mode="eager")`.
 
     A layer is called with `training=True` and keeps its new state. The result
     is `(y, dx)` as NumPy arrays; `dy` defaults to ones.
@@ -63,13 +68,13 @@ def assert_share():
     return check
 
 
-def _run(function, *arrays, mode="graph", signature=None):
+def _run(function, *arrays, mode="eager", signature=None):
     arrays = [keras.ops.convert_to_tensor(array) for array in arrays]
     if mode != "eager" and BACKEND == "tensorflow":
         import tensorflow as tf
 
         function = tf.function(function, signature, jit_compile=mode == "xla")
-    elif mode != "eager":
+    elif mode != "eager" and BACKEND == "jax":
         import jax
 
         function = jax.jit(function)
@@ -77,16 +82,25 @@ def _run(function, *arrays, mode="graph", signature=None):
 
 
 def _numpy(x):
-    # Keras' `convert_to_numpy` fails on bfloat16 of TensorFlow.
-    return x.numpy() if BACKEND == "tensorflow" else np.asarray(x)
-
-
-def _vjp(layer, x, dy=None, mode="graph", signature=None):
-    step = _tensorflow_step if BACKEND == "tensorflow" else _jax_step
-    variables = getattr(layer, "variables", [])
-    state = [variable.value for variable in variables]
+    # Keras' `convert_to_numpy` fails on bfloat16 of TensorFlow and torch.
     if BACKEND == "tensorflow":
-        state = []
+        return x.numpy()
+    if BACKEND == "torch" and x.dtype.is_floating_point and x.itemsize == 2:
+        dtype = keras.backend.standardize_dtype(x.dtype)
+        return x.float().numpy().astype(getattr(ml_dtypes, dtype, dtype))
+    return keras.ops.convert_to_numpy(x)
+
+
+def _vjp(layer, x, dy=None, mode="eager", signature=None):
+    step = {
+        "tensorflow": _tensorflow_step,
+        "jax": _jax_step,
+        "torch": _torch_step,
+    }[BACKEND]
+    variables = getattr(layer, "variables", [])
+    state = []
+    if BACKEND == "jax":
+        state = [variable.value for variable in variables]
     dy = () if dy is None else (dy,)
     y, dx, state = _run(
         step(layer, len(state)), *state, x, *dy, mode=mode, signature=signature
@@ -111,6 +125,18 @@ def _tensorflow_step(layer, _):
             y = _training_call(layer, x)
         dy = tf.ones_like(y) if dy is None else tf.cast(dy, y.dtype)
         return y, tape.gradient(y, x, output_gradients=dy), []
+
+    return step
+
+
+def _torch_step(layer, _):
+    import torch
+
+    def step(x, dy=None):
+        x = x.detach().requires_grad_()
+        y = _training_call(layer, x)
+        dy = torch.ones_like(y) if dy is None else dy.to(y.dtype)
+        return y.detach(), torch.autograd.grad(y, x, dy)[0], []
 
     return step
 

@@ -28,7 +28,11 @@ def split(inputs, noise):
         "forward_scale": _scale(noise.forward_scale, dtype),
         "backward_scale": _scale(noise.backward_scale, dtype),
     }
-    parts = {name: part for name, part in parts.items() if part is not None}
+    parts = {
+        name: ops.convert_to_tensor(part)
+        for name, part in parts.items()
+        if part is not None
+    }
     if not parts:
         return inputs
 

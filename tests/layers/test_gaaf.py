@@ -132,7 +132,7 @@ def test_inference_is_exactly_the_activation(activation, run):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("frequency", [10_000, 7, None])
+@pytest.mark.parametrize("frequency", [10_000, None])
 def test_gradient_is_the_slope_plus_the_shape(activation, frequency, mode, vjp):
     # Beyond 4 TensorFlow's own slope of mish is off by 4e-6.
     x = grid(end=8 if activation != "mish" else 4)
@@ -223,13 +223,6 @@ def test_it_returns_the_dtype_it_is_given(dtype, training):
     for policy in ("float32", "mixed_float16"):
         y = GAAF("relu", dtype=policy)(x, training=training)
         assert keras.backend.standardize_dtype(y.dtype) == dtype
-
-
-def test_float64_stays_float64(float64, vjp):
-    x = grid("float64")
-    _, dx = vjp(GAAF("tanh", dtype="float64"), x)
-    slope = 1 - np.tanh(x) ** 2 + np.exp(-(x**2) / 4)
-    np.testing.assert_allclose(dx, slope, atol=1e-14)
 
 
 def test_integers_become_the_compute_dtype():

@@ -237,6 +237,29 @@ def test_rate_and_mask_are_independent(vjp):
     assert abs(np.corrcoef(rates, excess)[0, 1]) < limit
 
 
+def test_the_rate_shares_no_words_with_the_mask(vjp):
+    # One column: the i-th rate and the i-th element of the mask.
+    layer = Jumpout(
+        sigma=0.3,
+        adaptive=False,
+        per_sample=True,
+        noise_shape=(None, 1),
+        backward_rate=0.5,
+        rescale=0.0,
+        seed=6,
+    )
+    n = 200_000
+    y, dx = vjp(layer, np.ones((n, 2), "float32"))
+    dropped = y[:, 0] == 0
+    u = uniform(6, (n, 1), random.RATE)[:, 0]
+    p = np.minimum(0.01 + 0.3 * half_normal(u), 0.6)
+    excess = (dropped - p) / np.sqrt(p * (1 - p))
+    assert abs(excess.mean()) < 4 / np.sqrt(n)
+    assert abs(np.corrcoef(u, excess)[0, 1]) < 4 / np.sqrt(n)
+    kept = dx[~dropped, 0] != 0
+    assert abs(np.corrcoef(u[~dropped], kept)[0, 1]) < 4 / np.sqrt(len(kept))
+
+
 @pytest.mark.parametrize("per_sample", [False, True])
 @pytest.mark.parametrize("kind", [{"sigma": 0.2}, {"rate": 0.3}])
 @pytest.mark.parametrize("shape", [(3, 4), (1, 1), (1,), (2, 3, 4, 5)])

@@ -46,7 +46,8 @@ model.fit(
     x, y, batch_size=8, epochs=6, shuffle=False, verbose=0,
     callbacks=[backup, Kill()],
 )
-np.savez(result, *[np.asarray(v) for v in model.variables])
+values = [keras.ops.convert_to_numpy(v) for v in model.variables]
+np.savez(result, *values)
 """
 
 
