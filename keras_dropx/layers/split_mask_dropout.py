@@ -107,7 +107,8 @@ class SplitMaskDropout(keras.layers.Layer, abc.ABC):
             raise errors.invalid(
                 "noise_shape",
                 "a shape that broadcasts to the inputs, with None, 1 or the "
-                f"size of each axis, for inputs of shape {inputs.shape}",
+                "size of each axis, for inputs of shape "
+                f"{tuple(inputs.shape)}",
                 self.noise_shape,
             )
         return tuple(

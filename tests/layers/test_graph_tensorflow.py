@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -64,3 +65,18 @@ def test_the_mask_is_kept_as_bool_for_the_backward_pass():
     selects = [op for op in graph.get_operations() if "Select" in op.type]
     assert len(selects) == 2
     assert all(op.inputs[0].dtype == tf.bool for op in selects)
+
+
+def test_fit_trains_under_xla():
+    model = keras.Sequential(
+        [
+            keras.Input((5,)),
+            keras.layers.Dense(7, activation="relu"),
+            Jumpout(sigma=0.3, backward_rate=1e-4),
+            keras.layers.Dense(1),
+        ]
+    )
+    model.compile("adam", "mse", jit_compile=True)
+    x = np.random.default_rng(0).normal(size=(10, 5))
+    history = model.fit(x, x[:, :1], batch_size=4, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()

@@ -93,9 +93,11 @@ def test_a_loaded_model_goes_on_with_the_stream(suffix, make, tmp_path):
         copy = network(make())
         copy.load_weights(path)
     for _ in range(2):
-        np.testing.assert_array_equal(
-            model(x, training=True), copy(x, training=True)
+        expected, found = (
+            keras.ops.convert_to_numpy(network(x, training=True))
+            for network in (model, copy)
         )
+        np.testing.assert_array_equal(expected, found)
 
 
 class Wrapper(keras.Model):
@@ -122,7 +124,7 @@ def test_weights_go_to_and_from_models_with_keras_dropout(wrap, tmp_path):
         source(x), target(x)
         source.save_weights(path)
         target.load_weights(path)
-        np.testing.assert_array_equal(source(x), target(x))
+        np.testing.assert_array_equal(source.predict(x), target.predict(x))
 
 
 def test_random_state_adds_no_weight():
