@@ -1,6 +1,8 @@
-"""Runs every Python block of the README and the docs, file by file."""
+"""Runs the Python blocks of the README and the docs, a process a page."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,12 @@ PAGES = [page for page in PAGES if "```python" in page.read_text()]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_python_blocks_run(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    text = page.read_text()
-    namespace = {}
-    for match in re.finditer(r"^```python\n(.*?)^```", text, re.M | re.S):
-        line = text.count("\n", 0, match.start()) + 1
-        code = compile("\n" * line + match[1], str(page), "exec")
-        exec(code, namespace)
+def test_python_blocks_run(page, tmp_path):
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]

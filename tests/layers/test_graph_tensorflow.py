@@ -80,3 +80,17 @@ def test_fit_trains_under_xla():
     x = np.random.default_rng(0).normal(size=(10, 5))
     history = model.fit(x, x[:, :1], batch_size=4, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_schedule_is_not_retraced(jit_compile):
+    schedule = keras.optimizers.schedules.PolynomialDecay(0.0, 5, 0.5)
+    layer = AugmentedDropout(schedule, 0.1)
+
+    @tf.function(jit_compile=jit_compile)
+    def call(x):
+        return layer(x, training=True)
+
+    shares = [np.mean(call(tf.ones((10_000,))) == 0) for _ in range(6)]
+    np.testing.assert_allclose(shares, np.linspace(0, 0.5, 6), atol=0.03)
+    assert call.experimental_get_tracing_count() == 1
