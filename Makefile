@@ -11,7 +11,7 @@ CORE := tests/random tests/ops tests/layers
 # An index with a CPU build of torch; empty: the configured one.
 TORCH_INDEX ?=
 TORCH := torch==2.13.0 $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-OLDEST_KERAS := keras==3.12.0
+OLDEST_KERAS := keras==3.13.0
 
 .PHONY: compare test test-torch test-oldest lint format clean
 

@@ -42,7 +42,7 @@ setup(
     python_requires=">=3.11",
     py_modules=["dropx"],
     packages=find_packages(include=["keras_dropx", "keras_dropx.*"]),
-    install_requires=["keras>=3.12", "numpy"],
+    install_requires=["keras>=3.13", "numpy"],
     extras_require={
         "tensorflow": TENSORFLOW,
         "jax": JAX,
