@@ -56,7 +56,7 @@ def test_saved_model(model, tmp_path):
 @pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
 def test_litert(model, tmp_path):
     path = tmp_path / "model.tflite"
-    model.export(path, format="litert", verbose=False)
+    model.export(str(path), format="litert", verbose=False)
     interpreter = tf.lite.Interpreter(str(path))
     index = interpreter.get_input_details()[0]["index"]
     interpreter.resize_tensor_input(index, X.shape)
