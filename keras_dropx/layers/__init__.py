@@ -5,6 +5,7 @@ from keras_dropx.layers.backward_dropout import BackwardDropout
 from keras_dropx.layers.forward_dropout import ForwardDropout
 from keras_dropx.layers.gaaf import GAAF
 from keras_dropx.layers.jumpout import Jumpout
+from keras_dropx.layers.masked_input import MaskedInput
 
 __all__ = [
     "GAAF",
@@ -12,4 +13,5 @@ __all__ = [
     "BackwardDropout",
     "ForwardDropout",
     "Jumpout",
+    "MaskedInput",
 ]

@@ -49,11 +49,6 @@ class SplitMaskDropout(keras.layers.Layer, abc.ABC):
     def call(self, inputs, training=False):
         if not training:
             return inputs
-        if not keras.backend.is_float_dtype(inputs.dtype):
-            raise ValueError(
-                "Expected inputs of a float dtype in training. "
-                f"Received: inputs of dtype {inputs.dtype}"
-            )
         return split(inputs, self.noise(inputs))
 
     @property

@@ -20,8 +20,16 @@ def split(inputs, noise):
         Tensor of the shape and dtype of `inputs`. Kept values are exactly
         x·s, s being the scale rounded to that dtype (and, in float16, capped
         at its largest number).
+
+    Raises:
+        ValueError: If `inputs` are not of a float dtype.
     """
     dtype = backend.standardize_dtype(inputs.dtype)
+    if not backend.is_float_dtype(dtype):
+        raise ValueError(
+            "Expected inputs of a float dtype in training. "
+            f"Received: inputs of dtype {dtype}"
+        )
     parts = {
         "forward_mask": noise.forward_mask,
         "backward_mask": noise.backward_mask,
@@ -56,6 +64,36 @@ def split(inputs, noise):
         return outputs, grad
 
     return masked(inputs, *parts.values())
+
+
+def value_of(value, gradient_to):
+    """Returns one tensor and sends the gradient to another.
+
+    ```
+    y = value
+    d gradient_to = dy,   d value = 0
+    ```
+
+    What computes `gradient_to` is not read in a forward pass: compilers
+    prune it.
+
+    Args:
+        value: Float tensor.
+        gradient_to: Tensor of the same shape and dtype.
+
+    Returns:
+        A tensor equal to `value`.
+    """
+
+    @ops.custom_gradient
+    def first(value, gradient_to):
+        def grad(*args, upstream=None):
+            return None, args[0] if upstream is None else upstream
+
+        return value, grad
+
+    # A gradient of zeros would still be sent through all that made `value`.
+    return first(ops.stop_gradient(value), gradient_to)
 
 
 def _scale(scale, dtype):

@@ -1,0 +1,199 @@
+import contextlib
+
+import keras
+
+from keras_dropx import errors
+from keras_dropx.layers.split_mask_dropout import SplitMaskDropout
+from keras_dropx.ops.masks import Noise
+from keras_dropx.ops.split import split, value_of
+
+LINEAR_LAYERS = (
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+)
+
+
+@keras.saving.register_keras_serializable("keras_dropx")
+class MaskedInput(keras.layers.Wrapper):
+    """Applies a linear layer under separate forward and backward masks.
+
+    In training, with kernel W, bias b and activation φ of the wrapped layer,
+    and the noise ε_f, ε_b that `dropout` draws for the inputs h,
+
+    ```
+    z  = W·(h ⊙ ε_f) + b,  y = φ(z)
+    δ  = dy · φ′(z)
+    dW = δ · (h ⊙ ε_b)ᵀ,   db = Σ δ
+    dh = (Wᵀ·δ) ⊙ ε_b
+    ```
+
+    (for convolutions, the products of the same meaning). This is the exact
+    form of the paper's Eq. 9. A masking layer in front of a linear layer, the
+    drop-in form, gives dW = δ·(h ⊙ ε_f)ᵀ instead, because the linear layer
+    knows only what it received. With `AugmentedDropout(rate)`, whose masks
+    are one, the two forms are the same, bit for bit. In inference the layer
+    is the wrapped layer.
+
+    Compiled, the step has no more products than the wrapped layer alone: the
+    forward product at h ⊙ ε_b, from which the gradients come, is never read.
+    In eager mode it is computed. The activity regularizer of the layer sees
+    y. A Keras mask passes as through the wrapped layer.
+
+    Args:
+        layer: Layer whose output before the activation is linear in its
+            input: `Dense`, `EinsumDense`, `Conv1D`, `Conv2D`, `Conv3D`, their
+            transposes, `DepthwiseConv1D`, `DepthwiseConv2D`, or a subclass
+            that does not override `call`. It may be built, trained, frozen
+            and used elsewhere; without LoRA, not quantized.
+        dropout: A masking layer of this package: `AugmentedDropout`,
+            `ForwardDropout`, `BackwardDropout`, `Jumpout`. Its rescale holds.
+        **kwargs: `name` and what else `keras.layers.Layer` takes. The dtype
+            is that of `layer`.
+
+    Call arguments:
+        inputs: Float tensor that `layer` takes.
+        training: Whether to apply the noise.
+
+    Input shape:
+        As `layer`.
+
+    Output shape:
+        As `layer`.
+
+    Raises:
+        ValueError: If `layer` or `dropout` is another layer, has LoRA enabled
+            or is quantized, or `dtype` is not that of `layer`.
+
+    Example:
+
+    >>> layer = keras_dropx.layers.MaskedInput(
+    ...     keras.layers.Dense(64, activation="relu"),
+    ...     keras_dropx.layers.AugmentedDropout(0.5, backward_rate=1e-4),
+    ... )
+    >>> layer(keras.ops.ones((2, 3)), training=True).shape
+    (2, 64)
+
+    Reference:
+        Gao, Pei, Huang, 2019: Demystifying Dropout, ICML, Eq. 6 and 9.
+    """
+
+    def __init__(self, layer, dropout, **kwargs):
+        _check_linear(layer)
+        if not isinstance(dropout, SplitMaskDropout):
+            raise errors.invalid(
+                "dropout",
+                "a masking layer of keras_dropx (AugmentedDropout, "
+                "ForwardDropout, BackwardDropout or Jumpout)",
+                dropout,
+            )
+        super().__init__(layer, **{"dtype": layer.dtype_policy, **kwargs})
+        if self.dtype_policy != layer.dtype_policy:
+            raise errors.invalid(
+                "dtype",
+                f"the dtype policy of `layer`, {layer.dtype_policy.name!r}",
+                self.dtype_policy.name,
+            )
+        self.dropout = dropout
+        # Keras then applies it to the output of this layer.
+        self.activity_regularizer = layer.activity_regularizer
+        self.supports_masking = layer.supports_masking
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.input_spec = self.layer.input_spec
+        self.built = True
+
+    def call(self, inputs, training=False):
+        if not training:
+            with _taken_off(self.layer, "activity_regularizer"):
+                return self.layer(inputs)
+        _check_linear(self.layer)
+        noise = self.dropout.noise(inputs)
+        backward = Noise(
+            noise.backward_mask,
+            noise.backward_mask,
+            noise.backward_scale,
+            noise.backward_scale,
+        )
+        activation = self.layer.activation
+        with _taken_off(self.layer, "activity_regularizer", "activation"):
+            value = self.layer(split(inputs, noise))
+            gradient = self.layer(split(inputs, backward))
+        outputs = value_of(value, gradient_to=gradient)
+        return outputs if activation is None else activation(outputs)
+
+    def compute_output_shape(self, input_shape):
+        return self.layer.compute_output_shape(input_shape)
+
+    def compute_mask(self, inputs, previous_mask):
+        return self.layer.compute_mask(inputs, previous_mask)
+
+    def get_config(self):
+        config = super().get_config()
+        config.pop("activity_regularizer", None)  # the wrapped layer's
+        dropout = keras.saving.serialize_keras_object(self.dropout)
+        return {**config, "dropout": dropout}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        layer, dropout = (
+            keras.saving.deserialize_keras_object(
+                config.pop(name), custom_objects=custom_objects
+            )
+            for name in ("layer", "dropout")
+        )
+        return cls(layer, dropout, **config)
+
+
+@contextlib.contextmanager
+def _taken_off(layer, *attributes):
+    """Makes attributes of a layer None for a while."""
+    values = [getattr(layer, name) for name in attributes]
+    try:
+        for name in attributes:
+            setattr(layer, name, None)
+        yield
+    finally:
+        for name, value in zip(attributes, values, strict=True):
+            setattr(layer, name, value)
+
+
+def _check_linear(layer):
+    supported = ", ".join(kind.__name__ for kind in LINEAR_LAYERS)
+    if isinstance(
+        layer, (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+    ):
+        raise ValueError(
+            f"{type(layer).__name__} is two linear maps in a row, and its "
+            "pointwise kernel would need a second product. Wrap a "
+            "DepthwiseConv and put a pointwise Conv behind it. Supported: "
+            f"{supported}. Received: layer={layer!r}"
+        )
+    if not any(
+        isinstance(layer, kind) and type(layer).call is kind.call
+        for kind in LINEAR_LAYERS
+    ):
+        raise errors.invalid(
+            "layer", f"a linear layer, one of {supported}", layer
+        )
+    if getattr(layer, "lora_enabled", False) or getattr(
+        layer, "lora_rank", None
+    ):
+        raise ValueError(
+            "MaskedInput does not take a layer with LoRA enabled: its kernel "
+            f"is frozen and a sum. Received: layer={layer!r}"
+        )
+    if layer.quantization_mode is not None:
+        raise ValueError(
+            "MaskedInput does not take a quantized layer: its kernel is not "
+            f"trained. Received: layer={layer!r}"
+        )
