@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PIP := -m pip install --quiet --disable-pip-version-check
 PYTEST := -m pytest --numprocesses 2
 # What every backend has to pass.
-CORE := tests/random tests/ops tests/layers
+CORE := tests/random tests/ops tests/layers tests/models
 
 # An index with a CPU build of torch; empty: the configured one.
 TORCH_INDEX ?=
@@ -26,8 +26,7 @@ test-torch: .venv-torch/.ready
 	KERAS_BACKEND=torch .venv-torch/bin/python $(PYTEST) $(CORE)
 
 test-oldest: .venv-oldest/.ready
-	KERAS_BACKEND=tensorflow .venv-oldest/bin/python $(PYTEST) \
-		$(CORE) tests/models
+	KERAS_BACKEND=tensorflow .venv-oldest/bin/python $(PYTEST) $(CORE)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

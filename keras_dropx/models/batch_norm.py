@@ -1,5 +1,7 @@
 import keras
 
+from keras_dropx.models.copying import compile_like, copy_model
+
 
 class _BatchStatistics(keras.layers.BatchNormalization):
     """Normalises by the batch even in inference mode, and keeps no memory."""
@@ -27,7 +29,8 @@ def reestimate_batch_norm(model, x, batch_size=32):
             statistics of the kind that training collects. Defaults to 32.
 
     Returns:
-        A copy of the model with new moving statistics. It is not compiled.
+        A copy of the model with new moving statistics, compiled as `model` is
+        (unless its class has a `compile` of its own).
 
     Raises:
         ValueError: If the model has no batch normalisation, or one with
@@ -43,9 +46,9 @@ def reestimate_batch_norm(model, x, batch_size=32):
     """
     found = []
 
-    def clone(layer):
+    def by_the_batch(layer):
         if not isinstance(layer, keras.layers.BatchNormalization):
-            return layer.__class__.from_config(layer.get_config())
+            return None
         if getattr(layer, "renorm", False):  # Keras 3.15 has it
             raise ValueError(
                 "Cannot re-estimate a batch normalisation with `renorm=True`. "
@@ -54,16 +57,12 @@ def reestimate_batch_norm(model, x, batch_size=32):
         found.append(layer)
         return _BatchStatistics.from_config(layer.get_config())
 
-    working = keras.models.clone_model(
-        model, clone_function=clone, recursive=True
-    )
+    working = copy_model(model, by_the_batch)
     if not found:
         raise ValueError(
             "Expected a model with a `BatchNormalization` layer. "
             f"Received: model {model.name!r}"
         )
-    working.set_weights(model.get_weights())
-
     samples = len(keras.tree.flatten(x)[0])
     means = model.get_weights()
     for start in range(0, samples, batch_size):
@@ -77,6 +76,8 @@ def reestimate_batch_norm(model, x, batch_size=32):
             mean + (weight - mean) * ((seen - start) / seen)
             for mean, weight in zip(means, working.get_weights(), strict=True)
         ]
-    copy = keras.models.clone_model(model)
+    copy = copy_model(model, lambda layer: None)
     copy.set_weights(means)
+    if model.compiled and type(model).compile is keras.Model.compile:
+        compile_like(copy, model)
     return copy

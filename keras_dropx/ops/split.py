@@ -92,8 +92,7 @@ def value_of(value, gradient_to):
 
         return value, grad
 
-    # A gradient of zeros would still be sent through all that made `value`.
-    return first(ops.stop_gradient(value), gradient_to)
+    return first(value, gradient_to)
 
 
 def _scale(scale, dtype):

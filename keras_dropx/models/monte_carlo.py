@@ -1,0 +1,254 @@
+import contextlib
+import functools
+import inspect
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import layers
+
+from keras_dropx import errors
+from keras_dropx.layers import MaskedInput
+from keras_dropx.layers.split_mask_dropout import SplitMaskDropout
+from keras_dropx.models.replace_dropout import DROPOUT_LAYERS, drop_rates
+
+# Layers that drop by themselves and do nothing else in training mode.
+_DROP_INSIDE = (
+    layers.RNN,  # LSTM, GRU, SimpleRNN, ConvLSTM
+    layers.LSTMCell,
+    layers.GRUCell,
+    layers.SimpleRNNCell,
+    layers.Attention,
+    layers.AdditiveAttention,
+    layers.MultiHeadAttention,
+    layers.GroupQueryAttention,
+)
+
+
+class Summary(NamedTuple):
+    """What Monte Carlo samples say about each prediction.
+
+    Attributes:
+        mean: Array (n, …), the mean over the samples: the prediction.
+        std: Array (n, …), the standard deviation over the samples (ddof 0).
+        predictive_entropy: Array (n, …) without the class axis, in nats:
+            H[mean p], the whole uncertainty. None for other outputs than
+            class probabilities.
+        mutual_information: Likewise, in nats: H[mean p] - mean H[p], the part
+            on which the masks disagree, hence the model's own.
+    """
+
+    mean: Any
+    std: Any
+    predictive_entropy: Any = None
+    mutual_information: Any = None
+
+
+def monte_carlo_predict(
+    model, x, samples=20, batch_size=32, seed=None, verbose="auto"
+):
+    """Predicts with dropout on, many times.
+
+    The dropout of Keras (spatial, Gaussian and alpha dropout, the dropout
+    inside its recurrent and attention layers) and of this package draws new
+    masks for each sample. Everything else is in inference mode: batch
+    normalisation, augmentation and noise layers.
+
+    The variables of the model, random seeds and counters too, are afterwards
+    what they were. The step is compiled once, as the model is compiled.
+
+    Args:
+        model: Built `keras.Model`, subclassed ones too.
+        x: Array or structure of arrays, as the model takes it; a
+            `keras.utils.PyDataset` or `tf.data.Dataset` of fixed order.
+        samples: Positive integer, how many. Defaults to 20.
+        batch_size: Positive integer, for arrays. Defaults to 32.
+        seed: Integer; the same `seed` and `batch_size` give the same samples.
+            None follows `keras.utils.set_random_seed`.
+        verbose: "auto", 0, 1 or 2, as in `model.predict`. The bar counts the
+            batches of all samples.
+
+    Returns:
+        Array (samples, n, …), or the structure of the model's outputs with
+        such arrays.
+
+    Raises:
+        ValueError: If the model has no dropout, `samples` is not positive or
+            `x` is of another kind, such as a generator.
+
+    Example:
+
+    >>> model = keras.Sequential(
+    ...     [keras.Input((3,)), keras.layers.Dropout(0.5)]
+    ... )
+    >>> keras_dropx.models.monte_carlo_predict(
+    ...     model, np.ones((4, 3)), samples=5, verbose=0
+    ... ).shape
+    (5, 4, 3)
+
+    Reference:
+        Gal, Ghahramani, 2016: Dropout as a Bayesian Approximation, ICML.
+    """
+    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+        raise errors.invalid("samples", "a positive integer", samples)
+    stochastic = [layer for layer in model._flatten_layers() if _drops(layer)]
+    if not stochastic:
+        raise ValueError(
+            "Expected a model with dropout. Without, all samples are the "
+            f"same. Received: model {model.name!r}"
+        )
+    if seed is None:
+        seed = int(keras.random.SeedGenerator().state[0])
+    state = model.non_trainable_variables
+    before = [keras.ops.copy(variable) for variable in state]
+    repeated = _repeated(x, samples, batch_size)
+    with _strategy_scope(model):
+        sampler = _Sampler(model, stochastic)
+    if model.compiled:
+        sampler.jit_compile = model.jit_compile
+        sampler.run_eagerly = model.run_eagerly
+    try:
+        seeds = [v for v in state if v.name == "seed_generator_state"]
+        for index, variable in enumerate(seeds):
+            entropy = np.random.SeedSequence((seed, index))
+            variable.assign([int(entropy.generate_state(1)[0]), 0])
+        drawn = sampler.predict(repeated, verbose=verbose)
+    finally:
+        for variable, value in zip(state, before, strict=True):
+            variable.assign(value)
+    return keras.tree.map_structure(
+        lambda array: array.reshape(samples, -1, *array.shape[1:]), drawn
+    )
+
+
+def summarize(samples, from_logits=False):
+    """Sums up Monte Carlo samples.
+
+    ```
+    mean p = 1/T Σ_t p_t
+    predictive entropy = H[mean p],  H[p] = -Σ_c p_c ln p_c
+    mutual information = H[mean p] - 1/T Σ_t H[p_t]
+    ```
+
+    The two last are given for class probabilities: a last axis of at least
+    two entries that are not negative and sum to 1. (For one sigmoid output p
+    pass the two columns 1 - p and p.)
+
+    Args:
+        samples: Float array (samples, n, …).
+        from_logits: Whether the last axis holds logits, to which softmax is
+            applied first. Defaults to False.
+
+    Returns:
+        `Summary`.
+
+    Reference:
+        Houlsby et al., 2011: Bayesian Active Learning for Classification and
+        Preference Learning, Eq. 2.
+    """
+    samples = np.asarray(samples, "float64")
+    if from_logits:
+        samples = np.exp(samples - samples.max(-1, keepdims=True))
+        samples = samples / samples.sum(-1, keepdims=True)
+    mean, std = samples.mean(0), samples.std(0)
+    if (
+        samples.ndim < 3
+        or samples.shape[-1] < 2
+        or samples.min() < 0
+        or np.abs(samples.sum(-1) - 1).max() > 1e-3
+    ):
+        return Summary(mean, std)
+    entropy = _entropy(mean)
+    return Summary(mean, std, entropy, entropy - _entropy(samples).mean(0))
+
+
+class _Sampler(keras.Model):
+    """The model in inference mode, with its dropout on."""
+
+    def __init__(self, model, stochastic):
+        super().__init__(name="monte_carlo")
+        self.model = model
+        self.stochastic = stochastic
+
+    def call(self, inputs):
+        with contextlib.ExitStack() as stack:
+            for layer in self.stochastic:
+                stack.enter_context(_in_training(layer))
+            return self.model(inputs, training=False)
+
+
+class _Repeated(keras.utils.PyDataset):
+    """Batches, read through once for each sample."""
+
+    def __init__(self, batch, batches, samples):
+        super().__init__()
+        self.batch = batch
+        self.batches = batches
+        self.samples = samples
+
+    def __len__(self):
+        return self.batches * self.samples
+
+    def __getitem__(self, index):
+        # In a tuple: what stands alone would be read as (x, y).
+        batch = self.batch(index % self.batches)
+        return batch if isinstance(batch, tuple) else (batch,)
+
+
+def _repeated(x, samples, batch_size):
+    if hasattr(x, "element_spec"):  # tf.data.Dataset
+        return x.repeat(samples)
+    if isinstance(x, keras.utils.PyDataset):
+        return _Repeated(x.__getitem__, len(x), samples)
+    arrays = keras.tree.flatten(x)
+    if not all(hasattr(array, "shape") for array in arrays):
+        raise errors.invalid("x", "arrays, a PyDataset or a tf.data.Dataset", x)
+    sizes = {len(array) for array in arrays}
+    if len(sizes) != 1:
+        raise errors.invalid(
+            "x", f"arrays of one length, not of {sorted(sizes)}", type(x)
+        )
+    return _Repeated(
+        lambda index: keras.tree.map_structure(
+            lambda array: array[index * batch_size : (index + 1) * batch_size],
+            x,
+        ),
+        -(-sizes.pop() // batch_size),
+        samples,
+    )
+
+
+@contextlib.contextmanager
+def _in_training(layer):
+    """Lets a layer take every call for one in training."""
+    call = layer.call
+    signature = inspect.signature(call)
+
+    @functools.wraps(call)
+    def in_training(*args, **kwargs):
+        bound = signature.bind(*args, **kwargs)
+        bound.arguments["training"] = True
+        return call(*bound.args, **bound.kwargs)
+
+    layer.call = in_training
+    try:
+        yield
+    finally:
+        del layer.call
+
+
+def _drops(layer):
+    if isinstance(layer, (*DROPOUT_LAYERS, SplitMaskDropout, MaskedInput)):
+        return True
+    return isinstance(layer, _DROP_INSIDE) and bool(drop_rates(layer))
+
+
+def _strategy_scope(model):
+    """The scope of the TensorFlow strategy under which a model was made."""
+    if keras.config.backend() == "tensorflow":
+        return model.distribute_strategy.scope()
+    return contextlib.nullcontext()
+
+
+def _entropy(p):
+    return -np.sum(p * np.log(np.where(p > 0, p, 1)), -1)
