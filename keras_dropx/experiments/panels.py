@@ -27,6 +27,7 @@ class Arm(NamedTuple):
         rates_of: Name of a Jumpout arm whose mean p′, site by site and seed
             by seed, is this arm's rate.
         mask_offset: Integer added to the seeds of the masks.
+        exact: Whether the weight gradients are those of Eq. 9 too.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Arm(NamedTuple):
     activation: Callable | None = None
     rates_of: str | None = None
     mask_offset: int = 0
+    exact: bool = False
 
 
 class Contrast(NamedTuple):
@@ -94,6 +96,11 @@ MASKS = Panel(
         Arm("backward", lambda: BackwardDropout(RATE)),
         Arm("augmented", lambda: AugmentedDropout(RATE, 1e-4)),
         Arm("augmented-strong", lambda: AugmentedDropout(RATE, 0.3)),
+        Arm("forward-exact", lambda: ForwardDropout(RATE), exact=True),
+        Arm("backward-exact", lambda: BackwardDropout(RATE), exact=True),
+        Arm(
+            "augmented-exact", lambda: AugmentedDropout(RATE, 1e-4), exact=True
+        ),
         Arm("dropout-remasked", lambda: AugmentedDropout(RATE), mask_offset=1),
     ),
     contrasts=(
@@ -101,6 +108,9 @@ MASKS = Panel(
         Contrast("test_accuracy", "forward", "dropout", 0.5),
         Contrast("test_accuracy", "backward", "plain", 0.5),
         Contrast("test_accuracy", "augmented", "dropout", 0.5),
+        Contrast("test_accuracy", "forward-exact", "dropout", 0.5),
+        Contrast("test_accuracy", "backward-exact", "plain", 0.5),
+        Contrast("test_accuracy", "augmented-exact", "dropout", 0.5),
     ),
     floor=Contrast("test_accuracy", "dropout-remasked", "dropout", 0.5),
     epochs=100,

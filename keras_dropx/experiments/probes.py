@@ -28,7 +28,7 @@ def gradient_probe(model, loss):
             for index, variable in enumerate(model.trainable_variables)
             if variable is layer.kernel
         )
-        for layer in model.layers
+        for layer in (getattr(x, "layer", x) for x in model.layers)
         if hasattr(layer, "kernel")
     }
 

@@ -79,6 +79,8 @@ class ArmRunner:
         self.arm = arm
         self.steps = steps
         options = {"activation": arm.activation} if arm.activation else {}
+        if arm.exact:
+            options["exact"] = True
         dropout = arm.dropout
         if arm.rates_of:
             remaining = iter(rates)
@@ -113,7 +115,8 @@ class ArmRunner:
             self.model.optimizer.variables, self.optimizer_start, strict=True
         ):
             variable.assign(start)
-        masks = [x for x in self.model.layers if hasattr(x, "seed_generator")]
+        layers = (getattr(x, "dropout", x) for x in self.model.layers)
+        masks = (x for x in layers if hasattr(x, "seed_generator"))
         for site, layer in enumerate(masks):
             entropy = np.random.SeedSequence((seed, site, self.arm.mask_offset))
             word = int(entropy.generate_state(1)[0])

@@ -67,11 +67,38 @@ def test_arm_names_are_those_of_the_documentation():
     }
     assert names == {
         "masks": "plain dropout forward backward augmented "
-        "augmented-strong".split(),
+        "augmented-strong forward-exact backward-exact "
+        "augmented-exact".split(),
         "batchnorm": "plain dropout dropout-batchnorm jumpout "
         "jumpout-control".split(),
         "saturation": "plain-tanh dropout-tanh gaaf gaaf-control".split(),
     }
+
+
+@pytest.mark.parametrize("name", ["forward", "backward", "augmented"])
+def test_exact_arms_have_weights_and_masks_of_their_drop_in_form(name):
+    drop_in, exact = (
+        arm_runner(panels.MASKS, arm) for arm in (name, f"{name}-exact")
+    )
+    x = np.random.default_rng(0).uniform(size=(50, 8, 8, 1))
+    outputs = []
+    for each in (drop_in, exact):
+        each.reset(3)
+        outputs.append(np.asarray(each.model(x, training=True)))
+    np.testing.assert_allclose(*outputs, rtol=1e-4, atol=1e-6)
+    # The error sent down is the same too; the kernels above it get another
+    # gradient, but for the first, whose input is never masked.
+    y = np.arange(50) % 10
+    first, *others = ("hidden_1", "hidden_2", "logits")
+    sizes = []
+    for each in (drop_in, exact):
+        each.reset(3)
+        sizes.append(each.gradient_probe(x, y)[0])
+    assert set(sizes[0]) == set(sizes[1]) == {first, *others}
+    np.testing.assert_allclose(sizes[0][first], sizes[1][first], 1e-4)
+    for layer in others:
+        changed = not np.isclose(sizes[0][layer], sizes[1][layer], 1e-3)
+        assert changed == (name != "augmented")
 
 
 def test_records_hold_what_their_panel_measures(output):
@@ -127,14 +154,15 @@ def test_killed_it_goes_on_to_the_same_numbers(output, data_dir, tmp_path):
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     killed = records(tmp_path)
-    assert 3 <= len(killed) < 14
+    wanted = 2 * len(panels.MASKS.arms)
+    assert 3 <= len(killed) < wanted
     with path.open("a") as file:
         file.write('{"panel": "masks", "ar')  # as a kill within a write would
     arguments = ["--output", str(tmp_path), "--data-dir", data_dir]
     assert cli.main(["compare", "--panels", "masks", *FAST, *arguments]) == 0
     finished = records(tmp_path)
     assert finished[: len(killed)] == killed
-    assert len(finished) == 14
+    assert len(finished) == wanted
     whole = {
         (r["arm"], r["seed"]): r
         for r in records(output[0])

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_dropx.experiments import networks
-from keras_dropx.layers import AugmentedDropout
+from keras_dropx.layers import AugmentedDropout, MaskedInput
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,19 @@ def test_dropout_is_called_once_per_site(network, shape, sites):
     assert len(made) == sites
     assert model(np.zeros((2, *shape))).shape == (2, 7)
     assert network(shape, 7).count_params() == model.count_params()
+
+
+def test_exact_mlp_has_the_same_weights_in_the_same_order():
+    def shapes(**options):
+        model = networks.mlp(
+            (8, 8, 1), 7, lambda: AugmentedDropout(0.5), **options
+        )
+        return [weight.shape for weight in model.weights], model.layers
+
+    drop_in, _ = shapes()
+    exact, layers = shapes(exact=True)
+    assert exact == drop_in
+    assert sum(isinstance(layer, MaskedInput) for layer in layers) == 2
 
 
 def test_mlp_has_the_parameters_of_64_256_256_10():

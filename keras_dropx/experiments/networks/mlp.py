@@ -1,5 +1,7 @@
 import keras
 
+from keras_dropx.layers import MaskedInput
+
 
 def mlp(
     input_shape,
@@ -7,6 +9,7 @@ def mlp(
     dropout=None,
     activation=None,
     units=(256, 256),
+    exact=False,
 ):
     """Builds a multilayer perceptron, a dropout site behind each hidden layer.
 
@@ -17,17 +20,26 @@ def mlp(
         activation: Function that returns a new activation layer for each
             hidden layer. None: ReLU.
         units: Integers, the widths of the hidden layers.
+        exact: Whether the layer behind a site takes the masking layer in as
+            `MaskedInput`, for the exact weight gradients of Eq. 9.
 
     Returns:
         `keras.Model` with the layers `hidden_1`, …, `logits`.
     """
     inputs = keras.Input(input_shape)
     x = keras.layers.Flatten()(inputs)
+    site = None
+
+    def linear(layer, x):
+        if site is None:
+            return layer(x)
+        return MaskedInput(layer, site)(x) if exact else layer(site(x))
+
     for number, width in enumerate(units, 1):
-        x = keras.layers.Dense(width, name=f"hidden_{number}")(x)
+        x = linear(keras.layers.Dense(width, name=f"hidden_{number}"), x)
         x = activation()(x) if activation else keras.layers.ReLU()(x)
         if dropout is not None:
-            x = dropout()(x)
+            site = dropout()
     # Softmax and loss want float32 under mixed precision too.
-    outputs = keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
-    return keras.Model(inputs, outputs, name="mlp")
+    logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")
+    return keras.Model(inputs, linear(logits, x), name="mlp")
