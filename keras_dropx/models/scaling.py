@@ -32,8 +32,8 @@ def scale_for_inference(layer, rate):
     Args:
         layer: Built linear layer behind the mask: `Dense`, `EinsumDense`,
             a (transposed, depthwise) convolution, or `MaskedInput`. Where it
-            is part of a Sequential or Functional model, the mask in front of
-            it is looked up; elsewhere it is for you to know.
+            is part of Sequential or Functional models, the mask in front of
+            it is looked up in each; elsewhere it is for you to know.
         rate: Float in [0, 1), p of the mask.
 
     Raises:
@@ -99,9 +99,10 @@ def _check(layer, rate):
         ):
             raise ValueError(
                 "Expected an unscaled mask (`rescale=0.0`) in front of "
-                f"{layer.name!r}. Inverted dropout has scaled in training "
-                "already; scaling the weights too would be once too often. "
-                f"Received: {mask!r}"
+                f"{layer.name!r} wherever it is used. Inverted dropout scales "
+                "in training already, and a model without dropout is not to "
+                "be scaled: copy weights from one to the other. Received: "
+                f"{mask!r}"
             )
         mask_rate = getattr(mask, "rate", None)
         if isinstance(mask_rate, float) and mask_rate != rate:

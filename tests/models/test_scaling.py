@@ -125,7 +125,8 @@ def test_all_but_unscaled_masks_are_refused(scale, front):
     top = layers.Dense(1, name="top", **DENSE)
     keras.Sequential([keras.Input((8,)), *front, top])
     with pytest.raises(
-        ValueError, match=r"unscaled mask \(`rescale=0.0`\) in front of 'top'"
+        ValueError,
+        match=r"unscaled mask \(`rescale=0.0`\) in front of 'top' wherever",
     ):
         scale(top, 0.5)
     assert top.get_weights()[0].max() == 1
