@@ -1,28 +1,11 @@
 import contextlib
-import functools
-import inspect
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-from keras import layers
 
 from keras_dropx import errors
-from keras_dropx.layers import MaskedInput
-from keras_dropx.layers.split_mask_dropout import SplitMaskDropout
-from keras_dropx.models.replace_dropout import DROPOUT_LAYERS, drop_rates
-
-# Layers that drop by themselves and do nothing else in training mode.
-_DROP_INSIDE = (
-    layers.RNN,  # LSTM, GRU, SimpleRNN, ConvLSTM
-    layers.LSTMCell,
-    layers.GRUCell,
-    layers.SimpleRNNCell,
-    layers.Attention,
-    layers.AdditiveAttention,
-    layers.MultiHeadAttention,
-    layers.GroupQueryAttention,
-)
+from keras_dropx.layers.dropout_family import drops, in_training
 
 
 class Summary(NamedTuple):
@@ -91,7 +74,7 @@ def monte_carlo_predict(
     """
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
         raise errors.invalid("samples", "a positive integer", samples)
-    stochastic = [layer for layer in model._flatten_layers() if _drops(layer)]
+    stochastic = [layer for layer in model._flatten_layers() if drops(layer)]
     if not stochastic:
         raise ValueError(
             "Expected a model with dropout. Without, all samples are the "
@@ -173,7 +156,7 @@ class _Sampler(keras.Model):
     def call(self, inputs):
         with contextlib.ExitStack() as stack:
             for layer in self.stochastic:
-                stack.enter_context(_in_training(layer))
+                stack.enter_context(in_training(layer))
             return self.model(inputs, training=False)
 
 
@@ -216,31 +199,6 @@ def _repeated(x, samples, batch_size):
         -(-sizes.pop() // batch_size),
         samples,
     )
-
-
-@contextlib.contextmanager
-def _in_training(layer):
-    """Lets a layer take every call for one in training."""
-    call = layer.call
-    signature = inspect.signature(call)
-
-    @functools.wraps(call)
-    def in_training(*args, **kwargs):
-        bound = signature.bind(*args, **kwargs)
-        bound.arguments["training"] = True
-        return call(*bound.args, **bound.kwargs)
-
-    layer.call = in_training
-    try:
-        yield
-    finally:
-        del layer.call
-
-
-def _drops(layer):
-    if isinstance(layer, (*DROPOUT_LAYERS, SplitMaskDropout, MaskedInput)):
-        return True
-    return isinstance(layer, _DROP_INSIDE) and bool(drop_rates(layer))
 
 
 def _strategy_scope(model):

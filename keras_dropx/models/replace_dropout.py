@@ -2,13 +2,8 @@ import warnings
 
 import keras
 
+from keras_dropx.layers.dropout_family import DROPOUT_LAYERS, drop_rates
 from keras_dropx.models.copying import compile_like, copy_model, is_container
-
-DROPOUT_LAYERS = (
-    keras.layers.Dropout,  # the base of SpatialDropout1D, 2D and 3D
-    keras.layers.GaussianDropout,
-    keras.layers.AlphaDropout,
-)
 
 
 def replace_dropout(model, replacement, compile=True):
@@ -109,16 +104,3 @@ def _drops_inside(layer):
         drop_rates(part) or (isinstance(part, DROPOUT_LAYERS) and part.rate > 0)
         for part in layer._flatten_layers()
     )
-
-
-def drop_rates(layer):
-    """Returns the rates above 0 that a layer of Keras drops at by itself.
-
-    Args:
-        layer: `keras.layers.Layer`, such as a recurrent or attention layer.
-    """
-    rates = [
-        getattr(layer, name, 0)
-        for name in ("dropout", "recurrent_dropout", "_dropout")
-    ]
-    return [rate for rate in rates if isinstance(rate, float) and rate > 0]
