@@ -1,0 +1,225 @@
+import contextlib
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_dropx.callbacks import figures, probe
+from keras_dropx.callbacks.measurement import ProbeMeasurement
+from keras_dropx.callbacks.net_variance import check_samples, nets
+from keras_dropx.layers import Jumpout
+from keras_dropx.layers.dropout_family import drops
+from keras_dropx.layers.masked_input import LINEAR_LAYERS
+
+MEAN = "mean_drift"
+VARIANCE = "variance_drift"
+R = "variance_ratio_r"
+EXPONENT = "variance_keeping_exponent"
+
+
+class MomentDrift(ProbeMeasurement):
+    """Logs how a mask shifts the net values of the layer behind it.
+
+    For each layer that drops, on its own, and the first layer with a kernel
+    that it reaches, over units j of the net value z without the bias,
+
+    ```
+    mean_drift       = Σ_j |mean z_j in training| / Σ_j |mean z_j in inference|
+    variance_drift   = Σ_j Var z_j in training    / Σ_j Var z_j in inference
+    variance_ratio_r = R = Σ_j Σ_i w_ij² E[x_i²]  / Σ_j Var z_j in inference
+    ```
+
+    means and variances over the batch, the positions of convolutions and the
+    masks. Masks further below are off and batch normalisation is in
+    inference mode. For independent masks of a fixed rate p, scaled by
+    (1 - p)^(-a), with nothing but linear maps between mask and layer,
+
+    ```
+    mean_drift     = (1 - p)^(1 - a)
+    variance_drift = (1 - p)^(2 - 2a) · (1 + p/(1 - p) · R)
+    ```
+
+    so for one network R is the information. The exponent that would keep the
+    variance,
+
+    ```
+    variance_keeping_exponent = a* = 1 + ln(1 + p·R/(1 - p)) / (2 ln(1 - p))
+    ```
+
+    Args:
+        x: Array of inputs, the probe batch.
+        samples: Integer of at least 2, how many masks. Defaults to 20.
+        layers: List of names of layers behind a mask, or None for all.
+        frequency: "epoch", or an integer N: every N training steps.
+        log_dir: Folder for TensorBoard, or None.
+
+    Logs:
+        The four keys above, each `…/<layer>` with the name of the layer behind
+        the mask (`<mask>/<layer>` where several masks reach it first);
+        ratios and an exponent, without a unit.
+
+    Raises:
+        ValueError: When training begins, if `x` does not fit the model, or no
+            mask reaches a layer of that name.
+
+    Reference:
+        Wang, Zhou, Bilmes, 2019: Jumpout, ICML, section 3.3 and Figure 3.
+    """
+
+    def __init__(
+        self, x, samples=20, layers=None, frequency="epoch", log_dir=None
+    ):
+        super().__init__(x, layers, frequency, log_dir)
+        self.samples = check_samples(samples)
+
+    def prepare(self, model):
+        sites = [
+            site
+            for site in probe.linear_sites(model)
+            if isinstance(site.linear, LINEAR_LAYERS)
+        ]
+        quiet = probe.Probe(model, nets(model, sites, []))(self._batch)
+        reached = []
+        for mask_key, mask in probe.leaves(model):
+            if not drops(mask):
+                continue
+            noisy = probe.Probe(model, nets(model, sites, [mask]))(self._batch)
+            # In the order of the calls.
+            for key, z in noisy.items():
+                if not np.array_equal(z, quiet[key]):
+                    site = next(site for site in sites if site.key == key)
+                    reached.append((mask_key, mask, site))
+                    break
+        keys = [site.key for _, _, site in reached]
+        pairs = [
+            (
+                site.key
+                if keys.count(site.key) == 1
+                else f"{mask_key}/{site.key}",
+                (mask, site),
+            )
+            for mask_key, mask, site in reached
+        ]
+        pairs = probe.chosen(pairs, self.layers, "layers behind a mask")
+        self._pairs = dict(pairs)
+        self._quiet = probe.Probe(
+            model, _with_squares(model, [site for _, (_, site) in pairs])
+        )
+        self._noisy = {
+            key: probe.Probe(model, _with_rate(model, mask, site))
+            for key, (mask, site) in pairs
+        }
+
+    def measure(self):
+        scalars = {}
+        quiet = self._quiet(self._batch)
+        for key, (_, site) in self._pairs.items():
+            z, squares = quiet[site.key]
+            mean, variance = _moments([_units(site, z)])
+            noisy = self._noisy[key]
+            noisy.restart()
+            rates, drawn = [], []
+            for _ in range(self.samples):
+                rate, noise = noisy(self._batch)
+                rates.append(rate)
+                drawn.append(_units(site, noise))
+            noisy_mean, noisy_variance = _moments(drawn)
+            r = np.sum(squares) / np.sum(variance)
+            p = float(np.mean(rates))
+            scalars |= {
+                f"{MEAN}/{key}": float(
+                    np.abs(noisy_mean).sum() / np.abs(mean).sum()
+                ),
+                f"{VARIANCE}/{key}": float(
+                    noisy_variance.sum() / variance.sum()
+                ),
+                f"{R}/{key}": float(r),
+                f"{EXPONENT}/{key}": _exponent(p, float(r)),
+            }
+        return scalars, {}, {}
+
+    def plot(self, path):
+        """Draws the drifts and R of each layer over the training.
+
+        Args:
+            path: Path of the picture; its ending says the format.
+        """
+        figures.lines(
+            self.results,
+            {
+                MEAN: "mean, training over inference",
+                VARIANCE: "variance, training over inference",
+                R: "R",
+            },
+        ).savefig(path, dpi=150)
+
+
+def _with_squares(model, sites):
+    """Net values, and for each unit Σ_i w_ij² x_i² averaged over the batch."""
+
+    def run(x):
+        found = {}
+        with contextlib.ExitStack() as stack:
+            for site in sites:
+
+                def tap(h, z, site=site):
+                    found[site.key] = (h, z)
+                    return z
+
+                stack.enter_context(probe.tapped(site.layer, tap))
+            model(x, training=False)
+        squares = {}
+        for site in sites:
+            h, z = found[site.key]
+            parts = probe.squared_product(site.linear, h)
+            axis = probe.unit_axis(site.linear) % len(parts.shape)
+            others = [i for i in range(len(parts.shape)) if i != axis]
+            squares[site.key] = (z, ops.mean(parts, others))
+        return squares
+
+    return run
+
+
+def _with_rate(model, mask, site):
+    """The rate of one mask and the net values that only it has touched."""
+    run = nets(model, [site], [mask])
+    drawing = probe.mask_of(mask)
+
+    def with_rate(x):
+        rates = []
+        if isinstance(drawing, Jumpout):
+            with probe.noted_rates(drawing, rates.append):
+                z = run(x)
+        else:
+            rates.append(probe.fixed_rate(drawing))
+            z = run(x)
+        return ops.mean(ops.cast(rates[0], "float32")), z[site.key]
+
+    return with_rate
+
+
+def _units(site, z):
+    """Net values without bias as float64, units × the rest."""
+    axis = probe.unit_axis(site.linear)
+    units = np.moveaxis(z.astype("float64"), axis, 0)
+    bias = getattr(site.linear, "bias", None)
+    if isinstance(bias, keras.Variable):
+        bias = probe.to_numpy(bias.value).astype("float64")
+        if bias.ndim > 1:  # EinsumDense
+            return np.moveaxis(z - bias, axis, 0).reshape(z.shape[axis], -1)
+        units = units - bias.reshape(-1, *[1] * (z.ndim - 1))
+    return units.reshape(len(units), -1)
+
+
+def _moments(draws):
+    means = [units.mean(1) for units in draws]
+    squares = [(units**2).mean(1) for units in draws]
+    mean = np.mean(means, 0)
+    return mean, np.mean(squares, 0) - mean**2
+
+
+def _exponent(p, r):
+    if not 0 < p < 1 or not math.isfinite(r):
+        return float("nan")
+    return 1 + math.log1p(p * r / (1 - p)) / (2 * math.log1p(-p))

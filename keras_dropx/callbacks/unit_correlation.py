@@ -1,0 +1,87 @@
+import contextlib
+
+import numpy as np
+
+from keras_dropx.callbacks import figures, probe
+from keras_dropx.callbacks.measurement import ProbeMeasurement
+
+NAME = "unit_correlation"
+
+
+class UnitCorrelation(ProbeMeasurement):
+    """Logs how much the units of each layer do the same: their co-adaptation.
+
+    ```
+    mean over pairs i ≠ j of |corr(y_i, y_j)|
+    ```
+
+    y being the outputs of the layer on the probe batch, in inference mode, for
+    layers with an activation and stand-alone activation layers. Of
+    convolutions the units are the channels, and every position counts as a
+    sample. Units that do not vary are left out; NaN where fewer than two
+    are left.
+
+    Args:
+        x: Array of inputs, the probe batch.
+        layers: List of layer names, or None for all.
+        frequency: "epoch", or an integer N: every N training steps.
+        log_dir: Folder for TensorBoard, or None.
+
+    Logs:
+        `unit_correlation/<layer>`, in 0..1. Independent units give about
+        √(2/(π·n)) on n samples, not 0.
+
+    Raises:
+        ValueError: When training begins, if `x` does not fit the model or a
+            name is no such layer.
+    """
+
+    def prepare(self, model):
+        pairs = [(site.key, site) for site in probe.activation_sites(model)]
+        pairs = probe.chosen(pairs, self.layers, "layers with an activation")
+        self._sites = dict(pairs)
+
+        def outputs(x):
+            found = {}
+            with contextlib.ExitStack() as stack:
+                for key, site in self._sites.items():
+
+                    def note(_, y, key=key):
+                        found.setdefault(key, []).append(y)
+
+                    stack.enter_context(
+                        probe.noted_inputs_and_outputs(site.layer, note)
+                    )
+                model(x, training=False)
+            return {key: probe.joined(parts) for key, parts in found.items()}
+
+        self._probe = probe.Probe(model, outputs)
+
+    def measure(self):
+        scalars = {}
+        for key, y in self._probe(self._batch).items():
+            site = self._sites[key]
+            axis = probe.unit_axis(site.linear or site.layer)
+            units = np.moveaxis(y, axis, 0).reshape(y.shape[axis], -1)
+            scalars[f"{NAME}/{key}"] = _mean_correlation(units)
+        return scalars, {}, {}
+
+    def plot(self, path):
+        """Draws the correlation of each layer over the training.
+
+        Args:
+            path: Path of the picture; its ending says the format.
+        """
+        figures.lines(
+            self.results, {NAME: "mean |correlation| between units"}
+        ).savefig(path, dpi=150)
+
+
+def _mean_correlation(units):
+    units = units.astype("float64")
+    units = units[np.ptp(units, 1) > 0]
+    if len(units) < 2:
+        return float("nan")
+    correlation = np.abs(np.corrcoef(units))
+    pairs = len(units) * (len(units) - 1)
+    return float((correlation.sum() - np.trace(correlation)) / pairs)
