@@ -8,6 +8,7 @@ from keras_dropx import errors
 from keras_dropx.callbacks import figures, probe
 from keras_dropx.callbacks.measurement import Measurement
 from keras_dropx.layers.masked_input import LINEAR_LAYERS
+from keras_dropx.layers.shadowing import wrapped
 
 NAME = "gradient_information"
 NORMALIZED = "gradient_information_normalized"
@@ -125,11 +126,13 @@ class GradientInformation(Measurement):
         Args:
             path: Path of the picture; its ending says the format.
         """
+        form = "batch" if self.data is None else "per-sample"
+        label = f"gradient information, {form} form"
         figures.lines(
             self.results,
             {
-                NAME: "mean |∂E/∂W|",
-                NORMALIZED: "mean |∂E/∂W| over mean |∂E/∂z| at the output",
+                NAME: f"{label}\nmean |∂E/∂W| (loss per weight)",
+                NORMALIZED: f"{label}\nover the output error mean |∂E/∂z|",
             },
             logarithmic=True,
         ).savefig(path, dpi=150)
@@ -206,18 +209,20 @@ class _BatchForm:
         self._replace_apply(optimizer, note)
 
     def _replace_apply(self, optimizer, note):
-        apply = optimizer.apply
+        def wrap(apply):
+            def noted(grads, trainable_variables=None):
+                # Both are perhaps iterators.
+                grads = list(grads)
+                if trainable_variables is None:
+                    variables = optimizer._trainable_variables
+                else:
+                    variables = trainable_variables = list(trainable_variables)
+                note(grads, variables)
+                return apply(grads, trainable_variables)
 
-        def noted(grads, trainable_variables=None):
-            # Both are perhaps iterators.
-            grads = list(grads)
-            if trainable_variables is not None:
-                trainable_variables = list(trainable_variables)
-            note(grads, trainable_variables or optimizer._trainable_variables)
-            return apply(grads, trainable_variables)
+            return noted
 
-        optimizer.apply = noted
-        self.stack.callback(vars(optimizer).pop, "apply")
+        self.stack.enter_context(wrapped(optimizer, "apply", wrap))
 
     def _count_attempt(self, gradients, variables):
         self.attempts.assign_add(ops.ones_like(self.attempts))

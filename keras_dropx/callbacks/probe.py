@@ -13,7 +13,7 @@ from keras import ops
 
 from keras_dropx import errors
 from keras_dropx.layers import GAAF, MaskedInput
-from keras_dropx.layers.dropout_family import replaced_call
+from keras_dropx.layers.shadowing import shadowed, wrapped
 from keras_dropx.layers.split_mask_dropout import SplitMaskDropout
 
 BACKEND = keras.config.backend()
@@ -164,48 +164,48 @@ def tapped(layer, tap):
     """
     linear = layer.layer if isinstance(layer, MaskedInput) else layer
     if isinstance(layer, ACTIVATION_LAYERS):
-        return replaced_call(
-            layer, lambda call: lambda x, **kwargs: call(tap(x, x), **kwargs)
+        return wrapped(
+            layer,
+            "call",
+            lambda call: lambda x, **kwargs: call(tap(x, x), **kwargs),
         )
     if not hasattr(linear, "activation"):
 
-        def wrap(call):
-            def wrapped(*args, **kwargs):
+        def tap_output(call):
+            def tapped_call(*args, **kwargs):
                 return tap(args[0] if args else None, call(*args, **kwargs))
 
-            return wrapped
+            return tapped_call
 
-        return replaced_call(layer, wrap)
+        return wrapped(layer, "call", tap_output)
 
     inputs = []
 
-    def note_inputs(call):
-        def noted(x, *args, **kwargs):
+    def note_input(call):
+        def noted_call(x, *args, **kwargs):
             inputs.append(x)
             return call(x, *args, **kwargs)
 
-        return noted
+        return noted_call
 
     def tap_net(call):
-        def wrapped(*args, **kwargs):
+        def tapped_call(*args, **kwargs):
             activation = linear.activation
 
             def after_tap(z):
                 z = tap(inputs[-1], z)
                 return z if activation is None else activation(z)
 
-            linear.activation = after_tap
-            try:
-                return call(*args, **kwargs)
-            finally:
-                linear.activation = activation
-                inputs.clear()
+            with shadowed(linear, activation=after_tap):
+                outputs = call(*args, **kwargs)
+            inputs.clear()
+            return outputs
 
-        return wrapped
+        return tapped_call
 
     stack = contextlib.ExitStack()
-    stack.enter_context(replaced_call(linear, note_inputs))
-    stack.enter_context(replaced_call(layer, tap_net))
+    stack.enter_context(wrapped(linear, "call", note_input))
+    stack.enter_context(wrapped(layer, "call", tap_net))
     return stack
 
 
@@ -220,24 +220,21 @@ def noted_inputs_and_outputs(layer, note):
 
         return noted
 
-    return replaced_call(layer, wrap)
+    return wrapped(layer, "call", wrap)
 
 
-@contextlib.contextmanager
 def noted_rates(layer, note):
     """Calls `note(p′)` for each p′ that a `Jumpout` layer draws."""
-    drop_rate = layer.drop_rate
 
-    def noted(inputs, seed):
-        rate = drop_rate(inputs, seed)
-        note(rate)
-        return rate
+    def wrap(drop_rate):
+        def noted(inputs, seed):
+            rate = drop_rate(inputs, seed)
+            note(rate)
+            return rate
 
-    layer.drop_rate = noted
-    try:
-        yield
-    finally:
-        del layer.drop_rate
+        return noted
+
+    return wrapped(layer, "drop_rate", wrap)
 
 
 def mask_of(layer):
@@ -472,13 +469,20 @@ def kernel_gradient_sizes(linear, calls):
         with keras.StatelessScope([(linear.kernel, kernel)]):
             return linear(h)
 
-    with linear_only(linear):
-        return ops.vectorized_map(
-            lambda sample: ops.mean(
-                ops.abs(_kernel_gradient(product, kernel, sample))
-            ),
-            [(h[:, None], delta[:, None]) for h, delta in calls],
-        )
+    def size(sample):
+        return ops.mean(ops.abs(_kernel_gradient(product, kernel, sample)))
+
+    samples = [(h[:, None], delta[:, None]) for h, delta in calls]
+    with _plain(linear):
+        if BACKEND == "torch":  # whose vmap takes no channels-last convolution
+            count = len(samples[0][0])
+            return ops.stack(
+                [
+                    size([(h[n], delta[n]) for h, delta in samples])
+                    for n in range(count)
+                ]
+            )
+        return ops.vectorized_map(size, samples)
 
 
 def _kernel_gradient(product, kernel, calls):
@@ -507,19 +511,8 @@ def squared_product(linear, h):
     bias = getattr(linear, "bias", None)
     if isinstance(bias, keras.Variable):
         mapping.append((bias, ops.zeros_like(bias.value)))
-    with keras.StatelessScope(mapping), linear_only(linear):
+    with keras.StatelessScope(mapping), _plain(linear):
         return linear(ops.square(h))
-
-
-@contextlib.contextmanager
-def linear_only(layer):
-    """Takes activation and regularizer off a layer for a while."""
-    taken = layer.activation, layer.activity_regularizer
-    layer.activation = layer.activity_regularizer = None
-    try:
-        yield
-    finally:
-        layer.activation, layer.activity_regularizer = taken
 
 
 def joined(tensors):
@@ -561,3 +554,7 @@ def strategy_scope(model):
     if BACKEND == "tensorflow":
         return model.distribute_strategy.scope()
     return contextlib.nullcontext()
+
+
+def _plain(linear):
+    return shadowed(linear, activation=None, activity_regularizer=None)

@@ -1,12 +1,11 @@
 """Which layers drop in training, Keras' own ones too."""
 
-import contextlib
-import functools
 import inspect
 
 from keras import layers
 
 from keras_dropx.layers.masked_input import MaskedInput
+from keras_dropx.layers.shadowing import wrapped
 from keras_dropx.layers.split_mask_dropout import SplitMaskDropout
 
 DROPOUT_LAYERS = (
@@ -48,20 +47,6 @@ def drop_rates(layer):
     return [rate for rate in rates if isinstance(rate, float) and rate > 0]
 
 
-@contextlib.contextmanager
-def replaced_call(layer, wrap):
-    """Puts `wrap(layer.call)` in the place of a layer's `call` for a while."""
-    before = vars(layer).get("call")
-    call = layer.call
-    layer.call = functools.wraps(call)(wrap(call))
-    try:
-        yield
-    finally:
-        del layer.call
-        if before is not None:
-            layer.call = before
-
-
 def in_training(layer):
     """Lets a layer take every call for one in training, for a while."""
     signature = inspect.signature(layer.call)
@@ -74,4 +59,4 @@ def in_training(layer):
 
         return in_training
 
-    return replaced_call(layer, wrap)
+    return wrapped(layer, "call", wrap)

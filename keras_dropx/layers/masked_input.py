@@ -1,8 +1,7 @@
-import contextlib
-
 import keras
 
 from keras_dropx import errors
+from keras_dropx.layers.shadowing import shadowed
 from keras_dropx.layers.split_mask_dropout import SplitMaskDropout
 from keras_dropx.ops.masks import Noise
 from keras_dropx.ops.split import split, value_of
@@ -113,7 +112,7 @@ class MaskedInput(keras.layers.Wrapper):
 
     def call(self, inputs, training=False):
         if not training:
-            with _taken_off(self.layer, "activity_regularizer"):
+            with shadowed(self.layer, activity_regularizer=None):
                 return self.layer(inputs)
         _check_linear(self.layer)
         noise = self.dropout.noise(inputs)
@@ -124,7 +123,7 @@ class MaskedInput(keras.layers.Wrapper):
             noise.backward_scale,
         )
         activation = self.layer.activation
-        with _taken_off(self.layer, "activity_regularizer", "activation"):
+        with shadowed(self.layer, activity_regularizer=None, activation=None):
             value = self.layer(split(inputs, noise))
             gradient = self.layer(split(inputs, backward))
         outputs = value_of(value, gradient_to=gradient)
@@ -152,19 +151,6 @@ class MaskedInput(keras.layers.Wrapper):
             for name in ("layer", "dropout")
         )
         return cls(layer, dropout, **config)
-
-
-@contextlib.contextmanager
-def _taken_off(layer, *attributes):
-    """Makes attributes of a layer None for a while."""
-    values = [getattr(layer, name) for name in attributes]
-    try:
-        for name in attributes:
-            setattr(layer, name, None)
-        yield
-    finally:
-        for name, value in zip(attributes, values, strict=True):
-            setattr(layer, name, value)
 
 
 def _check_linear(layer):
