@@ -1,0 +1,130 @@
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_dropx import errors
+
+
+class Sharpness(NamedTuple):
+    """The loss along random directions from the weights of a model.
+
+    Attributes:
+        steps: Array (k,), how far along each direction; 1 is a step as long
+            as the weights themselves. The middle one is 0.
+        losses: Array (directions, k), E at each step.
+        curvature: Array (directions,), d²E/dt² at 0 by central differences of
+            the steps next to 0, in units of the loss.
+    """
+
+    steps: Any
+    losses: Any
+    curvature: Any
+
+
+def sharpness(
+    model, x, y, directions=10, radius=0.5, steps=11, batch_size=32, seed=None
+):
+    """Measures how sharply the loss rises around the weights of a model.
+
+    ```
+    E(t) = E(w + t·d),   ‖d_j‖ = ‖w_j‖ for the weights w_j of each unit j
+    ```
+
+    with d normal and so normalised that networks whose weights differ in
+    scale compare (a ReLU network with weights ten times as large in one
+    layer and a tenth in the next is the same function). Biases and the
+    parameters of normalisation layers stay. E is the compiled loss on all of
+    the data, in inference mode and without weight regularization.
+
+    The weights are afterwards what they were.
+
+    Args:
+        model: Compiled `keras.Model`.
+        x: Array of inputs, or structure of arrays.
+        y: Array of targets.
+        directions: Positive integer, how many directions. Defaults to 10.
+        radius: Positive float, the largest |t|. Defaults to 0.5.
+        steps: Odd integer of at least 3, the points on each direction.
+            Defaults to 11.
+        batch_size: Positive integer. Defaults to 32.
+        seed: Integer, or None to follow `keras.utils.set_random_seed`.
+
+    Returns:
+        `Sharpness`.
+
+    Raises:
+        ValueError: If the model is not compiled with a loss, or a number is
+            out of its range.
+
+    Reference:
+        Li, Xu, Taylor, Studer, Goldstein, 2018: Visualizing the Loss
+        Landscape of Neural Nets, NeurIPS, section 4 (filter normalisation).
+    """
+    if not model.compiled or model.loss is None:
+        raise ValueError(
+            "Expected a model that is compiled with a loss. "
+            f"Received: model {model.name!r}"
+        )
+    for name, value, lowest in (
+        ("directions", directions, 1),
+        ("steps", steps, 3),
+    ):
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not whole or value < lowest or (name == "steps" and value % 2 == 0):
+            expected = "a positive integer"
+            if name == "steps":
+                expected = "an odd integer of at least 3"
+            raise errors.invalid(name, expected, value)
+    radius = errors.check_positive("radius", radius)
+    if seed is None:
+        seed = int(keras.random.SeedGenerator().state[0])
+    generator = np.random.default_rng(seed)
+    points = np.linspace(-radius, radius, steps)
+    weights = [v for v in model.trainable_variables if len(v.shape) > 1]
+    before = [keras.ops.copy(weight) for weight in weights]
+    values = [keras.ops.convert_to_numpy(weight) for weight in before]
+
+    def loss():
+        logs = model.evaluate(
+            x, y, batch_size=batch_size, verbose=0, return_dict=True
+        )
+        penalties = [
+            float(v.regularizer(v))
+            for v in model.trainable_variables
+            if v.regularizer is not None
+        ]
+        return logs["loss"] - sum(penalties)
+
+    losses = np.empty((directions, steps))
+    try:
+        losses[:, steps // 2] = loss()
+        for row in losses:
+            direction = [_direction(generator, value) for value in values]
+            for index, t in enumerate(points):
+                if index == steps // 2:
+                    continue
+                for weight, value, part in zip(
+                    weights, values, direction, strict=True
+                ):
+                    weight.assign(value + t * part)
+                row[index] = loss()
+            for weight, value in zip(weights, before, strict=True):
+                weight.assign(value)
+    finally:
+        for weight, value in zip(weights, before, strict=True):
+            weight.assign(value)
+    middle = losses[:, steps // 2 - 1 : steps // 2 + 2]
+    curvature = middle @ [1, -2, 1] / (points[1] - points[0]) ** 2
+    return Sharpness(points, losses, curvature)
+
+
+def _direction(generator, value):
+    """A normal direction with the norm of the weights of each unit."""
+    direction = generator.normal(size=value.shape)
+    axes = tuple(range(value.ndim - 1))
+    norms = [
+        np.sqrt(np.sum(np.square(x, dtype="float64"), axes))
+        for x in (value, direction)
+    ]
+    return direction * (norms[0] / norms[1])
