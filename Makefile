@@ -6,14 +6,14 @@ READY := $(VENV)/.ready
 PIP := -m pip install --quiet --disable-pip-version-check
 PYTEST := -m pytest --numprocesses 2
 # What every backend has to pass.
-CORE := tests/random tests/ops tests/layers tests/models
+CORE := tests/random tests/ops tests/layers tests/models tests/callbacks
 
 # An index with a CPU build of torch; empty: the configured one.
 TORCH_INDEX ?=
 TORCH := torch==2.13.0 $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 OLDEST_KERAS := keras==3.13.0
 
-.PHONY: compare test test-torch test-oldest lint format clean
+.PHONY: compare test test-torch test-oldest test-browser lint format clean
 
 compare: $(READY)
 	$(BIN)/dropx compare
@@ -27,6 +27,10 @@ test-torch: .venv-torch/.ready
 
 test-oldest: .venv-oldest/.ready
 	KERAS_BACKEND=tensorflow .venv-oldest/bin/python $(PYTEST) $(CORE)
+
+# Needs chromium on the PATH.
+test-browser: $(READY)
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests/browser
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -52,6 +56,6 @@ $(READY): setup.py pyproject.toml
 
 .venv-oldest/.ready: setup.py pyproject.toml
 	$(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/python $(PIP) --editable .[core-test,tensorflow,onnx] \
-		$(OLDEST_KERAS)
+	.venv-oldest/bin/python $(PIP) $(OLDEST_KERAS) \
+		--editable .[core-test,tensorflow,onnx,tensorboard]
 	touch $@

@@ -12,6 +12,7 @@ VERSION = re.search(
 
 TENSORFLOW = ["tensorflow>=2.21"]
 JAX = ["jax>=0.10"]
+TENSORBOARD = [*TENSORFLOW, "tensorboard>=2.21"]
 # keras-tuner imports six, tensorflow-datasets imports importlib_resources;
 # neither declares it.
 TUNER = ["keras-tuner>=1.4.8", "six"]
@@ -25,8 +26,16 @@ EXPERIMENTS = [
     "rich",
 ]
 ONNX = ["onnx", "onnxruntime", "tf2onnx"]
-CORE_TEST = ["pytest>=8", "pytest-xdist", "hypothesis"]
-TEST = [*CORE_TEST, *EXPERIMENTS, *TUNER, *JAX, *ONNX, "ruff==0.17.5"]
+CORE_TEST = ["pytest>=8", "pytest-xdist", "hypothesis", "matplotlib"]
+TEST = [
+    *CORE_TEST,
+    *EXPERIMENTS,
+    *TUNER,
+    *JAX,
+    *ONNX,
+    *TENSORBOARD,
+    "ruff==0.17.5",
+]
 DOCS = ["mkdocs-material", "mkdocstrings[python]"]
 
 setup(
@@ -46,6 +55,7 @@ setup(
     extras_require={
         "tensorflow": TENSORFLOW,
         "jax": JAX,
+        "tensorboard": TENSORBOARD,
         "tuner": TUNER,
         "experiments": EXPERIMENTS,
         "onnx": ONNX,

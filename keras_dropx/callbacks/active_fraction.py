@@ -97,8 +97,9 @@ class ActiveFraction(ProbeMeasurement):
         return run
 
     def measure(self):
-        self._probe.restart()
-        runs = [self._probe(self._batch) for _ in range(self.samples)]
+        runs = [
+            self._probe(self._batch, draw=draw) for draw in range(self.samples)
+        ]
         means = {
             key: float(np.mean([run[key] for run in runs])) for key in runs[0]
         }
@@ -129,12 +130,12 @@ class ActiveFraction(ProbeMeasurement):
 def _noting(key, layer, add):
     """Adds the four shares of each call of a masking layer."""
     mask = probe.mask_of(layer)
+    jumpout = isinstance(mask, Jumpout)
     rates = []
+    fixed = None if jumpout else probe.fixed_rate(mask)
 
     def note(x, _):
-        jumpout = isinstance(mask, Jumpout)
-        rate = rates.pop() if jumpout else probe.fixed_rate(mask)
-        rate = ops.cast(rate, "float32")
+        rate = ops.cast(rates.pop() if jumpout else fixed, "float32")
         active = _on(x)
         if jumpout and mask.per_sample:
             axes = list(range(1, len(active.shape)))
@@ -150,7 +151,7 @@ def _noting(key, layer, add):
         add(CLIPPED, key, clipped)
 
     with contextlib.ExitStack() as stack:
-        if isinstance(mask, Jumpout):
+        if jumpout:
             stack.enter_context(probe.noted_rates(mask, rates.append))
         stack.enter_context(probe.noted_inputs_and_outputs(layer, note))
         yield

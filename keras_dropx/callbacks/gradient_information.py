@@ -158,10 +158,11 @@ class _BatchForm:
                 if id(getattr(part, "kernel", None)) in trainable
             ]
             single = len(parts) == 1
-            pairs += [
-                (key if single else f"{key}/{part.name}", part.kernel)
-                for part in parts
-            ]
+            for part in parts:
+                # Of two cells of one name the path tells which is which.
+                inside = part.path.partition(f"{layer.name}/")[2]
+                name = key if single else f"{key}/{inside}"
+                pairs.append((name, part.kernel))
         pairs = probe.chosen(pairs, names, "layers with a trainable kernel")
         self.keys = [key for key, _ in pairs]
         self.position = {id(kernel): i for i, (_, kernel) in enumerate(pairs)}
@@ -303,7 +304,6 @@ class _SampleForm:
         self.probe = probe.Probe(model, self._sizes)
 
     def read(self):
-        self.probe.restart()
         sizes, error = self.probe(*self.batch)
         return {k: float(v) for k, v in sizes.items()}, float(error), {}
 
@@ -330,7 +330,7 @@ class _SampleForm:
                 )
             return value * self.factor, [h for _, h in order]
 
-        _, inputs, errors_ = probe.gradients(loss)
+        _, inputs, errors_ = probe.gradients(loss, self.model.variables)
         calls = {}
         for (layer, _), h, delta in zip(order, inputs, errors_, strict=True):
             calls.setdefault(id(layer), []).append((h, delta))

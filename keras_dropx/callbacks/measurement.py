@@ -111,6 +111,7 @@ class Measurement(keras.callbacks.Callback, abc.ABC):
         self._steps = self._measured = 0
 
     def _record(self, when):
+        _ = self.model  # On JAX this brings its variables up to date.
         scalars, arrays, values = self.measure()
         name = "epoch" if self.frequency == "epoch" else "step"
         for key, value in {name: when, **scalars, **arrays}.items():

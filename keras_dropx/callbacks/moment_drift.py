@@ -79,15 +79,16 @@ class MomentDrift(ProbeMeasurement):
             for site in probe.linear_sites(model)
             if isinstance(site.linear, LINEAR_LAYERS)
         ]
-        quiet = probe.Probe(model, nets(model, sites, []))(self._batch)
+        quiet = self._once(model, nets(model, sites, []))
         reached = []
         for mask_key, mask in probe.leaves(model):
             if not drops(mask):
                 continue
-            noisy = probe.Probe(model, nets(model, sites, [mask]))(self._batch)
-            # In the order of the calls.
-            for key, z in noisy.items():
-                if not np.array_equal(z, quiet[key]):
+            order = []
+            run = nets(model, sites, [mask], order)
+            noisy = self._once(model, run)
+            for key in order:
+                if not np.array_equal(noisy[key], quiet[key]):
                     site = next(site for site in sites if site.key == key)
                     reached.append((mask_key, mask, site))
                     break
@@ -111,6 +112,9 @@ class MomentDrift(ProbeMeasurement):
             for key, (mask, site) in pairs
         }
 
+    def _once(self, model, run):
+        return probe.Probe(model, run, compiled=False)(self._batch)
+
     def measure(self):
         scalars = {}
         quiet = self._quiet(self._batch)
@@ -118,10 +122,9 @@ class MomentDrift(ProbeMeasurement):
             z, squares = quiet[site.key]
             mean, variance = _moments([_units(site, z)])
             noisy = self._noisy[key]
-            noisy.restart()
             rates, drawn = [], []
-            for _ in range(self.samples):
-                rate, noise = noisy(self._batch)
+            for draw in range(self.samples):
+                rate, noise = noisy(self._batch, draw=draw)
                 rates.append(rate)
                 drawn.append(_units(site, noise))
             noisy_mean, noisy_variance = _moments(drawn)

@@ -56,11 +56,10 @@ class NetVariance(ProbeMeasurement):
         )
 
     def measure(self):
-        self._probe.restart()
         first = self._probe(self._batch)
         sums = {key: np.zeros((2, *z.shape)) for key, z in first.items()}
-        for _ in range(self.samples - 1):
-            for key, z in self._probe(self._batch).items():
+        for draw in range(1, self.samples):
+            for key, z in self._probe(self._batch, draw=draw).items():
                 # Off the first one, so that no variance is exactly none.
                 off = z.astype("float64") - first[key]
                 sums[key] += off, off**2
@@ -88,14 +87,16 @@ def check_samples(samples):
     return samples
 
 
-def nets(model, sites, stochastic):
+def nets(model, sites, stochastic, order=None):
     """Returns a function of a batch that gives the net values of sites.
 
     Args:
         model: Model, run in inference mode.
         sites: List of `probe.Site`.
         stochastic: Layers that take the call for one in training.
+        order: List that gets the keys of the sites in the order of the calls.
     """
+    order = [] if order is None else order
 
     def run(x):
         found = {}
@@ -106,6 +107,7 @@ def nets(model, sites, stochastic):
 
                 def tap(h, z, key=site.key):
                     found.setdefault(key, []).append(z)
+                    order.append(key)
                     return z
 
                 stack.enter_context(probe.tapped(site.layer, tap))

@@ -260,55 +260,66 @@ def seed_states(model):
 
 
 class Probe:
-    """A compiled function of a model and a batch that moves nothing.
+    """A function of a model and a batch that moves nothing.
 
     What the function writes to variables, seeds and batch-norm statistics
-    too, is discarded. Only the seeds go on from one call to the next, within
-    the probe, so that each call draws new masks.
+    too, is discarded.
 
     Args:
         model: Built `keras.Model`.
         function: Function of tensors that returns a structure of tensors.
+        compiled: Whether to compile it; not worth it for one call.
     """
 
-    def __init__(self, model, function):
+    def __init__(self, model, function, compiled=True):
         self.model = model
         self.function = function
-        self._compiled = None
-        self.restart()
+        self._compiled = _compile(self._run, model) if compiled else self._run
 
-    def restart(self):
-        """Takes the seeds of the model, for the masks that come next there."""
-        self.seeds = [ops.copy(v) for v in seed_states(self.model)]
+    def __call__(self, *arrays, draw=0):
+        """Runs the function and returns what it returns as NumPy arrays.
 
-    def __call__(self, *arrays):
-        """Runs the function and returns what it returns as NumPy arrays."""
-        if self._compiled is None:
-            self._compiled = _compile(self._run, self.model)
+        Args:
+            *arrays: What the function takes.
+            draw: Integer. 0: the masks that come next in training; another
+                number: others, at the same step of all schedules.
+        """
         state = []
         if BACKEND == "jax":  # there compiled code sees no variables
             state = [v.value for v in self.model.variables]
-        outputs, self.seeds = self._compiled(state, self.seeds, *arrays)
+        seeds = [_other(v, draw) for v in seed_states(self.model)]
+        outputs = self._compiled(state, seeds, *arrays)
         return keras.tree.map_structure(to_numpy, outputs)
 
     def _run(self, state, seeds, *tensors):
-        variables = self.model.variables if state else []
-        generators = seed_states(self.model)
+        variables = self.model.variables
+        # All of them: regularizers ask the scope for every weight.
+        state = state or [v.value for v in variables]
         mapping = [
             *zip(variables, state, strict=True),
-            *zip(generators, seeds, strict=True),  # the last one counts
+            # The last one counts.
+            *zip(seed_states(self.model), seeds, strict=True),
         ]
-        with keras.StatelessScope(mapping, collect_losses=True) as scope:
-            outputs = self.function(*tensors)
-        return outputs, [scope.get_current_value(v) for v in generators]
+        with keras.StatelessScope(mapping, collect_losses=True):
+            return self.function(*tensors)
 
 
-def gradients(function):
+def _other(variable, draw):
+    """The state of a seed with another seed word and the same counter."""
+    word, counter = np.asarray(ops.convert_to_numpy(variable)).tolist()
+    if draw:
+        # Far from the words of other layers, which may be neighbours.
+        word = (word + draw * 0x9E3779B1) % 2**31
+    return ops.convert_to_tensor([word, counter], variable.dtype)
+
+
+def gradients(function, variables=()):
     """Runs a function and differentiates its value by what it taps.
 
     Args:
         function: Function of `tap`. `tap(z)` returns a tensor to go on with
             in the place of z. Returns a scalar, and a structure of tensors.
+        variables: List of the `keras.Variable`s that it reads.
 
     Returns:
         The scalar, the structure, and the gradients by each z, in order.
@@ -354,7 +365,8 @@ def gradients(function):
         return z
 
     def only_shapes():
-        with keras.StatelessScope(collect_losses=True):
+        mapping = [(v, v.value) for v in variables]
+        with keras.StatelessScope(mapping, collect_losses=True):
             return function(note)
 
     jax.eval_shape(only_shapes)
@@ -442,9 +454,13 @@ def _compile(function, model):
     if BACKEND == "tensorflow" and not model.run_eagerly:
         import tensorflow as tf
 
-        return tf.function(
-            function, jit_compile=bool(model.jit_compile), autograph=False
-        )
+        # A function of its own: TensorFlow warns of methods that are traced
+        # again for another instance.
+        @tf.function(jit_compile=bool(model.jit_compile), autograph=False)
+        def compiled(*args):
+            return function(*args)
+
+        return compiled
     if BACKEND == "jax" and not model.run_eagerly:
         import jax
 
