@@ -5,6 +5,7 @@ and summaries Keras has no public way.
 """
 
 import contextlib
+import functools
 from typing import Any, NamedTuple
 
 import keras
@@ -454,13 +455,13 @@ def _compile(function, model):
     if BACKEND == "tensorflow" and not model.run_eagerly:
         import tensorflow as tf
 
-        # A function of its own: TensorFlow warns of methods that are traced
-        # again for another instance.
-        @tf.function(jit_compile=bool(model.jit_compile), autograph=False)
-        def compiled(*args):
-            return function(*args)
-
-        return compiled
+        # A partial has no code that it shares with those of other probes:
+        # for that TensorFlow would warn of retracing.
+        return tf.function(
+            functools.partial(function),
+            jit_compile=bool(model.jit_compile),
+            autograph=False,
+        )
     if BACKEND == "jax" and not model.run_eagerly:
         import jax
 

@@ -106,3 +106,25 @@ def test_refusals():
     renorm = keras.Sequential([keras.Input((2,)), layer])
     with pytest.raises(ValueError, match="`renorm=True`"):
         reestimate_batch_norm(renorm, np.zeros((4, 2)))
+
+
+def test_the_copy_is_compiled_and_keeps_what_layers_compute():
+    x = RNG.normal(3, 5, size=(64, 6)).astype("float32")
+    normalization = keras.layers.Normalization()
+    normalization.adapt(x)
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            normalization,
+            keras.layers.BatchNormalization(),
+            keras.layers.Dense(4),
+        ]
+    )
+    assert not reestimate_batch_norm(model, x).compiled
+    model.compile("sgd", "mse")
+    copy = reestimate_batch_norm(model, x, batch_size=64)
+    assert copy.evaluate(x, np.zeros((64, 4)), verbose=0) > 0
+    statistics = copy.layers[1].get_weights()[2:]
+    # What is normalised already has mean 0 and variance 1.
+    np.testing.assert_allclose(statistics[0], 0, atol=1e-5)
+    np.testing.assert_allclose(statistics[1], 1, atol=1e-4)
