@@ -33,9 +33,9 @@ SCRIPT = """
 import json, sys, time
 import keras
 known = set(sys.modules)
-before = time.perf_counter()
+before = time.process_time()
 import keras_dropx
-seconds = time.perf_counter() - before
+seconds = time.process_time() - before
 print(json.dumps([seconds, sorted(set(sys.modules) - known)]))
 """
 
@@ -59,7 +59,7 @@ def test_import_loads_nothing_heavy(fresh_imports):
     assert not {name.split(".")[0] for name in modules}.intersection(HEAVY)
 
 
-def test_import_takes_less_than_50_ms_more_than_keras(fresh_imports):
+def test_import_takes_less_than_50_ms_of_cpu_more_than_keras(fresh_imports):
     assert statistics.median(seconds for seconds, _ in fresh_imports) < 0.05
 
 
