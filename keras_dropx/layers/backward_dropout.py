@@ -18,7 +18,8 @@ class BackwardDropout(SplitMaskDropout):
 
     In inference the layer is the identity. This is the drop-in form of the
     paper's Definition 2: the error sent down is masked, the weight gradient
-    of the layer that follows is not, because that layer received x.
+    of the layer that follows is not, because that layer received x;
+    `MaskedInput` is the exact form.
 
     A Keras mask passes through.
 

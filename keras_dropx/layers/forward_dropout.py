@@ -18,7 +18,8 @@ class ForwardDropout(SplitMaskDropout):
 
     In inference the layer is the identity. This is the drop-in form of the
     paper's Definition 1: the weight gradient of the layer that follows sees
-    the masked input, because that is what it received. High rates cost
+    the masked input, because that is what it received; `MaskedInput` is the
+    exact form. High rates cost
     accuracy; the layer is a research tool, not a regulariser to reach for.
 
     A Keras mask passes through.
