@@ -28,7 +28,7 @@ test-torch: .venv-torch/.ready
 test-oldest: .venv-oldest/.ready
 	KERAS_BACKEND=tensorflow .venv-oldest/bin/python $(PYTEST) $(CORE)
 
-# Needs chromium on the PATH.
+# Needs chromium and chromedriver on the PATH.
 test-browser: $(READY)
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests/browser
 

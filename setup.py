@@ -34,6 +34,7 @@ TEST = [
     *JAX,
     *ONNX,
     *TENSORBOARD,
+    "selenium>=4.20",
     "ruff==0.17.5",
 ]
 DOCS = ["mkdocs-material", "mkdocstrings[python]"]

@@ -26,8 +26,8 @@ class AugmentedDropout(SplitMaskDropout):
     This is the drop-in form: the forward value and the error sent down are
     exact; the weight gradient of the layer that follows sees x ⊙ ε_f, because
     that is what it received (`MaskedInput` is the exact form). A
-    `backward_rate` of 1e-4, the paper's, is as if
-    the mini-batch were 0.01 % smaller.
+    `backward_rate` of 1e-4, the paper's, is as if the mini-batch were 0.01 %
+    smaller.
 
     A Keras mask passes through.
 
