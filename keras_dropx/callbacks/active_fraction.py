@@ -65,7 +65,7 @@ class ActiveFraction(ProbeMeasurement):
         pairs = [
             (key, layer)
             for key, layer in probe.leaves(model)
-            if key in active or _masks(layer)
+            if key in active or masks_forward(layer)
         ]
         pairs = probe.chosen(pairs, self.layers, "layers with an activation")
         self._probe = probe.Probe(model, self._shares(model, pairs))
@@ -83,7 +83,7 @@ class ActiveFraction(ProbeMeasurement):
                 for key, layer in pairs:
                     stack.enter_context(
                         _noting(key, layer, add)
-                        if _masks(layer)
+                        if masks_forward(layer)
                         else probe.noted_inputs_and_outputs(
                             layer,
                             lambda _, y, key=key: add(FRACTION, key, _on(y)),
@@ -157,7 +157,7 @@ def _noting(key, layer, add):
         yield
 
 
-def _masks(layer):
+def masks_forward(layer):
     """Whether a layer drops units in the forward pass."""
     mask = probe.mask_of(layer)
     if isinstance(layer, MaskedInput) or isinstance(mask, SplitMaskDropout):

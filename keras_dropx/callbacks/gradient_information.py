@@ -1,4 +1,5 @@
 import contextlib
+import weakref
 
 import keras
 import numpy as np
@@ -12,6 +13,8 @@ from keras_dropx.layers.shadowing import wrapped
 
 NAME = "gradient_information"
 NORMALIZED = "gradient_information_normalized"
+# The hooks on models that train.
+_ACTIVE = weakref.WeakKeyDictionary()
 
 
 class GradientInformation(Measurement):
@@ -47,10 +50,11 @@ class GradientInformation(Measurement):
     and with it the gradients of all layers, the output layer's too, so only
     the second speaks for gradients that reach further down.
 
-    The model trains as without the callback. While it trains, the optimizer's
-    `apply` and the `call` of its output layer are replaced on the instances,
-    to be put back at the end (after an error within `fit` at the next
-    training).
+    The model trains as without the callback. While it trains, for the batch
+    form, the optimizer's `apply` and the `call` of its output layer are
+    replaced on the instances, to be put back at the end (after an error
+    within `fit` when the next training with such a callback begins). The keys
+    of the two forms are the same: use one of them in a training.
 
     Args:
         data: Tuple (x, y) of arrays for the per-sample form, or None. On JAX
@@ -96,12 +100,7 @@ class GradientInformation(Measurement):
     def start(self):
         self.stop()  # of a training that ended in an error
         model = self.model
-        if not isinstance(model, keras.Model) or not hasattr(model, "outputs"):
-            raise ValueError(
-                "GradientInformation needs a Sequential or Functional model: "
-                "of a subclassed one the output layer is not known. "
-                f"Received: {model!r}"
-            )
+        probe.check_model(model, "GradientInformation")
         form = _BatchForm if self.data is None else _SampleForm
         self._form = form(model, self.layers, self.data)
 
@@ -166,8 +165,14 @@ class _BatchForm:
         pairs = probe.chosen(pairs, names, "layers with a trainable kernel")
         self.keys = [key for key, _ in pairs]
         self.position = {id(kernel): i for i, (_, kernel) in enumerate(pairs)}
+        # One at a time: what an interrupted training has left goes.
+        if model in _ACTIVE:
+            _ACTIVE[model].close()
+        _ACTIVE[model] = self
         self.sums = _variable(np.zeros((2, len(pairs) + 1)), model)
         self.attempts = _variable(np.zeros(()), model)
+        # Σ|δ| and the count of what the backward pass has seen, and the mean.
+        self.errors = _variable(np.zeros(2), model)
         self.error = _variable(np.zeros(()), model)
         self.scaled = False
         self.stack = contextlib.ExitStack()
@@ -180,6 +185,11 @@ class _BatchForm:
 
     def read(self):
         """Returns the means since the last call, and forgets them."""
+        if _ACTIVE.get(self.model) is not self:
+            raise ValueError(
+                "Two GradientInformation without `data` in one training. Use "
+                "one, with the layers of both."
+            )
         sums, counts = probe.to_numpy(self.sums.value)
         attempts = float(probe.to_numpy(self.attempts.value))
         for variable in (self.sums, self.attempts):
@@ -192,14 +202,16 @@ class _BatchForm:
         return dict(zip(self.keys, means, strict=True)), error, others
 
     def close(self):
-        self.stack.close()
-        self.model.train_function = None  # the next training makes its own
+        if _ACTIVE.get(self.model) is self:
+            del _ACTIVE[self.model]
+            self.stack.close()
+            self.model.train_function = None  # the next one makes its own
 
     def _hook(self, optimizer):
         inner = getattr(optimizer, "inner_optimizer", None)
         if inner is not None:
             self.scaled = True
-            self._replace_apply(optimizer, self._count_attempt)
+            self._replace_apply(optimizer, self._begin_step)
             optimizer, outer = inner, optimizer
         else:
             outer = None
@@ -225,8 +237,21 @@ class _BatchForm:
 
         self.stack.enter_context(wrapped(optimizer, "apply", wrap))
 
-    def _count_attempt(self, gradients, variables):
+    def _begin_step(self, gradients, variables):
+        """Takes the error of the backward pass, also of a step skipped."""
         self.attempts.assign_add(ops.ones_like(self.attempts))
+        self._take_error()
+
+    def _take_error(self):
+        total, count = ops.unstack(
+            probe.sum_over_replicas([self.errors.value])[0], 2
+        )
+        # None with a second optimizer in one step.
+        mean = ops.where(
+            count > 0, total / ops.maximum(count, 1.0), self.error.value
+        )
+        self.error.assign(mean)
+        self.errors.assign(ops.zeros_like(self.errors))
 
     def _note(self, optimizer, outer, gradients, variables):
         scale = getattr(optimizer, "loss_scale_factor", None) or 1.0
@@ -235,6 +260,7 @@ class _BatchForm:
             error_scale = ops.cast(outer.dynamic_scale, "float64")
         else:
             error_scale = scale
+            self._take_error()
         sizes = [0.0] * len(self.position)
         counts = [0.0] * len(self.position)
         kernels, found = [], []
@@ -251,7 +277,7 @@ class _BatchForm:
         ):
             size = ops.mean(ops.abs(ops.cast(gradient, "float32")))
             sizes[index] = ops.cast(size, "float64") / scale
-        error = probe.mean_over_replicas(self.error.value) / error_scale
+        error = self.error.value / error_scale
         update = [
             [ops.cast(value, "float64") for value in [*sizes, error]],
             [ops.cast(value, "float64") for value in [*counts, 1.0]],
@@ -263,8 +289,11 @@ class _BatchForm:
         def noting(z):
             def grad(*args, upstream=None):
                 gradient = args[0] if upstream is None else upstream
-                size = ops.mean(ops.abs(ops.cast(gradient, "float32")))
-                self.error.assign(ops.cast(size, "float64"))
+                total = ops.sum(ops.abs(ops.cast(gradient, "float32")))
+                parts = [total, ops.size(gradient)]
+                self.errors.assign_add(
+                    ops.stack([ops.cast(part, "float64") for part in parts])
+                )
                 return gradient
 
             return z, grad
@@ -285,8 +314,13 @@ class _SampleForm:
                 f"Received: batches of {sorted(sizes)}"
             )
         losses = keras.tree.flatten(model.loss)
-        sums = [getattr(loss, "reduction", None) == "sum" for loss in losses]
-        self.factor = 1.0 if any(sums) else float(sizes.pop())
+        sums = {getattr(loss, "reduction", None) == "sum" for loss in losses}
+        if len(sums) > 1:
+            raise ValueError(
+                "The per-sample form undoes the mean over the batch: expected "
+                "losses that all are means, or all are sums (`reduction`)."
+            )
+        self.factor = 1.0 if True in sums else float(sizes.pop())
         sites = [
             (site.key, site)
             for site in probe.linear_sites(model)
@@ -339,7 +373,9 @@ class _SampleForm:
             for site in self.sites
         }
         parts = [
-            delta for layer in self.outputs for _, delta in calls[id(layer)]
+            delta
+            for layer in self.outputs
+            for _, delta in calls.get(id(layer), [])
         ]
         total = sum(
             ops.sum(ops.abs(ops.cast(part, "float32"))) for part in parts

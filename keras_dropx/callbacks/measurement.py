@@ -136,16 +136,24 @@ class ProbeMeasurement(Measurement):
         self.x = x
 
     def start(self):
-        if not hasattr(self.model, "outputs"):
-            raise ValueError(
-                f"{type(self).__name__} needs a Sequential or Functional "
-                f"model. Received: {self.model!r}"
-            )
+        probe.check_model(self.model, type(self).__name__)
         probe.check_inputs(self.model, self.x)
         self._batch = keras.tree.map_structure(
             keras.ops.convert_to_tensor, self.x
         )
         self.prepare(self.model)
+
+    def stop(self):
+        # Compiled functions cannot be copied, and hold the model.
+        for name in (
+            "_probe",
+            "_quiet",
+            "_noisy",
+            "_sites",
+            "_pairs",
+            "_batch",
+        ):
+            vars(self).pop(name, None)
 
     @abc.abstractmethod
     def prepare(self, model):

@@ -6,11 +6,12 @@ import numpy as np
 from keras import ops
 
 from keras_dropx.callbacks import figures, probe
+from keras_dropx.callbacks.active_fraction import masks_forward
 from keras_dropx.callbacks.measurement import ProbeMeasurement
 from keras_dropx.callbacks.net_variance import check_samples, nets
 from keras_dropx.layers import Jumpout
-from keras_dropx.layers.dropout_family import drops
 from keras_dropx.layers.masked_input import LINEAR_LAYERS
+from keras_dropx.layers.shadowing import wrapped
 
 MEAN = "mean_drift"
 VARIANCE = "variance_drift"
@@ -21,7 +22,8 @@ EXPONENT = "variance_keeping_exponent"
 class MomentDrift(ProbeMeasurement):
     """Logs how a mask shifts the net values of the layer behind it.
 
-    For each layer that drops, on its own, and the first layer with a kernel
+    For each layer that masks forward (dropout inside of recurrent or attention
+    layers is none of them), on its own, and the first layer with a kernel
     that it reaches, over units j of the net value z without the bias,
 
     ```
@@ -82,13 +84,16 @@ class MomentDrift(ProbeMeasurement):
         quiet = self._once(model, nets(model, sites, []))
         reached = []
         for mask_key, mask in probe.leaves(model):
-            if not drops(mask):
+            if not masks_forward(mask):
                 continue
+            # Whatever its rate is now, another output shows where it goes.
             order = []
-            run = nets(model, sites, [mask], order)
-            noisy = self._once(model, run)
-            for key in order:
-                if not np.array_equal(noisy[key], quiet[key]):
+            run = nets(model, sites, [], order)
+            with wrapped(mask, "call", _shifted):
+                other = self._once(model, run)
+            keys = [site.key for site in sites if site.layer is mask]
+            for key in keys or order:
+                if keys or not np.array_equal(other[key], quiet[key]):
                     site = next(site for site in sites if site.key == key)
                     reached.append((mask_key, mask, site))
                     break
@@ -158,6 +163,13 @@ class MomentDrift(ProbeMeasurement):
         ).savefig(path, dpi=150)
 
 
+def _shifted(call):
+    def shifted(*args, **kwargs):
+        return call(*args, **kwargs) + 1
+
+    return shifted
+
+
 def _with_squares(model, sites):
     """Net values, and for each unit Σ_i w_ij² x_i² averaged over the batch."""
 
@@ -167,14 +179,17 @@ def _with_squares(model, sites):
             for site in sites:
 
                 def tap(h, z, site=site):
-                    found[site.key] = (h, z)
+                    found.setdefault(site.key, []).append((h, z))
                     return z
 
                 stack.enter_context(probe.tapped(site.layer, tap))
             model(x, training=False)
         squares = {}
         for site in sites:
-            h, z = found[site.key]
+            h, z = (
+                probe.joined(list(parts))
+                for parts in zip(*found[site.key], strict=True)
+            )
             parts = probe.squared_product(site.linear, h)
             axis = probe.unit_axis(site.linear) % len(parts.shape)
             others = [i for i in range(len(parts.shape)) if i != axis]

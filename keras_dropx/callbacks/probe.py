@@ -57,6 +57,8 @@ class Site(NamedTuple):
         name = getattr(self.activation, "__name__", None)
         if isinstance(self.activation, keras.layers.Activation):
             name = self.activation.activation.__name__
+        if isinstance(self.activation, keras.layers.Softmax):
+            return False
         return self.activation is not None and name not in (
             "linear",
             "softmax",
@@ -91,9 +93,11 @@ def chosen(pairs, names, what):
     Raises:
         ValueError: If a name is not there, or nothing is.
     """
+    if not pairs:
+        raise ValueError(f"Expected a model with {what}. There are none.")
     keys = [pair[0] for pair in pairs]
     missing = [name for name in names or () if name not in keys]
-    if missing or not pairs:
+    if missing:
         raise errors.invalid("layers", f"{what}, of {keys}", missing or names)
     return [pair for pair in pairs if names is None or pair[0] in names]
 
@@ -144,12 +148,14 @@ def output_layers(model):
     """Lists what computes the outputs before their stand-alone activation."""
     found = []
     for tensor in model.outputs:
-        operation = tensor._keras_history.operation
+        operation, node, _ = tensor._keras_history
         while isinstance(operation, (*ACTIVATION_LAYERS, keras.layers.Softmax)):
-            operation = operation.input._keras_history.operation
-        if isinstance(operation, keras.Model):
+            # At this use of it, should it have several.
+            (tensor,) = operation._inbound_nodes[node].input_tensors
+            operation, node, _ = tensor._keras_history
+        if isinstance(operation, (keras.Sequential, keras.Function)):
             found += output_layers(operation)
-        else:
+        elif not isinstance(operation, keras.layers.InputLayer):
             found.append(operation)
     return list({id(operation): operation for operation in found}.values())
 
@@ -170,7 +176,9 @@ def tapped(layer, tap):
             "call",
             lambda call: lambda x, **kwargs: call(tap(x, x), **kwargs),
         )
-    if not hasattr(linear, "activation"):
+    # Of a recurrent layer the attribute is that of its cell.
+    own = not isinstance(getattr(type(linear), "activation", None), property)
+    if not (own and hasattr(linear, "activation")):
 
         def tap_output(call):
             def tapped_call(*args, **kwargs):
@@ -427,19 +435,45 @@ def write_summary(writer, step, scalars, histograms):
     writer.flush()
 
 
+def check_model(model, name):
+    """Refuses a model whose layers are not known, or not yet.
+
+    Raises:
+        ValueError: If the model is subclassed or not built.
+    """
+    if not isinstance(model, (keras.Sequential, keras.Function)):
+        raise ValueError(
+            f"{name} needs a Sequential or Functional model: of a subclassed "
+            f"one the graph of the layers is not known. Received: {model!r}"
+        )
+    if not model.built:
+        raise ValueError(
+            f"{name} needs a model that is built when training begins. Put a "
+            "`keras.Input` first, or call `model.build`. Received: "
+            f"{model!r}"
+        )
+
+
 def check_inputs(model, x):
     """Refuses a batch that the model does not take.
 
     Raises:
         ValueError: With the shapes.
     """
+    names = [tensor.name for tensor in model.inputs]
+    if isinstance(x, dict) and set(names) <= set(x):
+        x = [x[name] for name in names]
     received = [tuple(np.shape(array)) for array in keras.tree.flatten(x)]
     expected = [tuple(tensor.shape) for tensor in model.inputs]
-    same = len(received) == len(expected) and all(
-        len(one) == len(other)
-        and all(a is None or a == b for a, b in zip(one, other, strict=True))
-        for one, other in zip(expected, received, strict=True)
-    )
+
+    def fits(one, other):
+        if len(one) == len(other) + 1 and one[-1] == 1:
+            other = (*other, 1)  # Keras adds that axis
+        return len(one) == len(other) and all(
+            a is None or a == b for a, b in zip(one, other, strict=True)
+        )
+
+    same = len(received) == len(expected) and all(map(fits, expected, received))
     if not same:
         raise ValueError(
             f"Expected a probe batch of shape {_shown(expected)}. "
@@ -504,7 +538,10 @@ def kernel_gradient_sizes(linear, calls):
 
 def _kernel_gradient(product, kernel, calls):
     def inner(kernel):
-        return sum(ops.sum(product(kernel, h) * delta) for h, delta in calls)
+        return sum(
+            ops.sum(ops.cast(product(kernel, h), "float32") * delta)
+            for h, delta in calls
+        )
 
     if BACKEND == "tensorflow":
         import tensorflow as tf
@@ -533,8 +570,18 @@ def squared_product(linear, h):
 
 
 def joined(tensors):
-    """One tensor of those of several uses of a layer, along the batch."""
-    return tensors[0] if len(tensors) == 1 else ops.concatenate(tensors, 0)
+    """One tensor of those of several uses of a layer.
+
+    Along the batch, or where the uses differ in shape along all units.
+    """
+    if len(tensors) == 1:
+        return tensors[0]
+    if len({tuple(tensor.shape[1:]) for tensor in tensors}) == 1:
+        return ops.concatenate(tensors, 0)
+    flat = [
+        ops.reshape(tensor, (ops.shape(tensor)[0], -1)) for tensor in tensors
+    ]
+    return ops.concatenate(flat, 1)
 
 
 def dense(gradient):
@@ -548,21 +595,12 @@ def dense(gradient):
 
 def sum_over_replicas(tensors):
     """Sums each tensor over the replicas of TensorFlow's strategies."""
-    return _reduced(tensors, "SUM")
-
-
-def mean_over_replicas(tensor):
-    """Averages a tensor over the replicas of TensorFlow's strategies."""
-    return _reduced([tensor], "MEAN")[0]
-
-
-def _reduced(tensors, operation):
     if BACKEND == "tensorflow" and tensors:
         import tensorflow as tf
 
         context = tf.distribute.get_replica_context()
         if context is not None and context.num_replicas_in_sync > 1:
-            return context.all_reduce(operation, tensors)
+            return context.all_reduce("SUM", tensors)
     return tensors
 
 

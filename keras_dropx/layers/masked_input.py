@@ -93,6 +93,12 @@ class MaskedInput(keras.layers.Wrapper):
                 "ForwardDropout, BackwardDropout or Jumpout)",
                 dropout,
             )
+        if kwargs.get("activity_regularizer") is not None:
+            raise errors.invalid(
+                "activity_regularizer",
+                "that of `layer`, which holds here too",
+                kwargs["activity_regularizer"],
+            )
         super().__init__(layer, **{"dtype": layer.dtype_policy, **kwargs})
         if self.dtype_policy != layer.dtype_policy:
             raise errors.invalid(

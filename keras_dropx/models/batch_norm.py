@@ -18,8 +18,9 @@ def reestimate_batch_norm(model, x, batch_size=32):
     training away from those of inference. This function passes once over `x`
     with every layer in inference mode but the batch normalisations, which
     normalise by the batch, and averages their batch statistics, each sample
-    weighing the same. Everything else stays as it is. What then remains of a
-    method's gain is better weights, not a repaired mismatch.
+    weighing the same. Everything else stays as it is, frozen batch
+    normalisations too. What then remains of a method's gain is better
+    weights, not a repaired mismatch.
 
     Args:
         model: Built Sequential or Functional `keras.Model`; it is not changed.
@@ -34,7 +35,7 @@ def reestimate_batch_norm(model, x, batch_size=32):
 
     Raises:
         ValueError: If the model has no batch normalisation, or one with
-            `renorm=True`, or is subclassed.
+            `renorm=True` or inside of another layer, or is subclassed.
 
     Example:
 
@@ -48,6 +49,14 @@ def reestimate_batch_norm(model, x, batch_size=32):
 
     def by_the_batch(layer):
         if not isinstance(layer, keras.layers.BatchNormalization):
+            if any(
+                isinstance(part, keras.layers.BatchNormalization)
+                for part in layer._flatten_layers()
+            ):
+                raise ValueError(
+                    "Cannot reach the batch normalisation inside of another "
+                    f"layer. Received: layer {layer.name!r}"
+                )
             return None
         if getattr(layer, "renorm", False):  # Keras 3.15 has it
             raise ValueError(

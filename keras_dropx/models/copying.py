@@ -249,7 +249,12 @@ def _fresh(optimizer):
     # A schedule or function of the user's need not be registered.
     if callable(optimizer._learning_rate):
         config["learning_rate"] = optimizer._learning_rate
-    return type(optimizer).from_config(config)
+    fresh = type(optimizer).from_config(config)
+    # Set by a method, and not in the config.
+    pattern = getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
+    if pattern is not None:
+        fresh.exclude_from_weight_decay(var_names=[pattern.pattern])
+    return fresh
 
 
 def _config(part):

@@ -150,7 +150,8 @@ class _Sampler(keras.Model):
     """The model in inference mode, with its dropout on."""
 
     def __init__(self, model, stochastic):
-        super().__init__(name="monte_carlo")
+        # The model around has no cast of its own to add.
+        super().__init__(name="monte_carlo", autocast=False)
         self.model = model
         self.stochastic = stochastic
 
@@ -174,9 +175,7 @@ class _Repeated(keras.utils.PyDataset):
         return self.batches * self.samples
 
     def __getitem__(self, index):
-        # In a tuple: what stands alone would be read as (x, y).
-        batch = self.batch(index % self.batches)
-        return batch if isinstance(batch, tuple) else (batch,)
+        return self.batch(index % self.batches)
 
 
 def _repeated(x, samples, batch_size):
@@ -192,14 +191,15 @@ def _repeated(x, samples, batch_size):
         raise errors.invalid(
             "x", f"arrays of one length, not of {sorted(sizes)}", type(x)
         )
-    return _Repeated(
-        lambda index: keras.tree.map_structure(
-            lambda array: array[index * batch_size : (index + 1) * batch_size],
-            x,
-        ),
-        -(-sizes.pop() // batch_size),
-        samples,
-    )
+
+    def batch(index):
+        part = slice(index * batch_size, (index + 1) * batch_size)
+        inputs = keras.tree.map_structure(lambda array: array[part], x)
+        if isinstance(x, (list, tuple)):
+            inputs = inputs[0] if len(inputs) == 1 else tuple(inputs)
+        return (inputs,)  # else a pair would be read as (x, y)
+
+    return _Repeated(batch, -(-sizes.pop() // batch_size), samples)
 
 
 def _strategy_scope(model):

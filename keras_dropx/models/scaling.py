@@ -114,7 +114,7 @@ def _check(layer, rate):
 
 def _source(tensor):
     """Returns the operation that made the values of a symbolic tensor."""
-    operation = tensor._keras_history.operation
+    operation, node, _ = tensor._keras_history
     if isinstance(operation, _RESHAPES):
-        return _source(operation.input)
+        return _source(operation._inbound_nodes[node].input_tensors[0])
     return operation

@@ -84,6 +84,13 @@ def sharpness(
     weights = [v for v in model.trainable_variables if len(v.shape) > 1]
     before = [keras.ops.copy(weight) for weight in weights]
     values = [keras.ops.convert_to_numpy(weight) for weight in before]
+    # A transposed convolution has its output units last but one.
+    transposed = {
+        id(layer.kernel)
+        for layer in model._flatten_layers()
+        if isinstance(layer, _TRANSPOSED)
+    }
+    axes = [-2 if id(weight) in transposed else -1 for weight in weights]
 
     def loss():
         logs = model.evaluate(
@@ -100,7 +107,10 @@ def sharpness(
     try:
         losses[:, steps // 2] = loss()
         for row in losses:
-            direction = [_direction(generator, value) for value in values]
+            direction = [
+                _direction(generator, value, axis)
+                for value, axis in zip(values, axes, strict=True)
+            ]
             for index, t in enumerate(points):
                 if index == steps // 2:
                     continue
@@ -119,12 +129,19 @@ def sharpness(
     return Sharpness(points, losses, curvature)
 
 
-def _direction(generator, value):
+_TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+
+
+def _direction(generator, value, axis):
     """A normal direction with the norm of the weights of each unit."""
     direction = generator.normal(size=value.shape)
-    axes = tuple(range(value.ndim - 1))
+    others = tuple(i for i in range(value.ndim) if i != axis % value.ndim)
     norms = [
-        np.sqrt(np.sum(np.square(x, dtype="float64"), axes))
+        np.sqrt(np.sum(np.square(x, dtype="float64"), others, keepdims=True))
         for x in (value, direction)
     ]
     return direction * (norms[0] / norms[1])

@@ -362,6 +362,83 @@ def test_a_subclassed_model_is_refused():
         fit(model, GradientInformation(data=(X, Y)))
 
 
+def test_a_model_that_is_not_built_is_refused():
+    model = keras.Sequential([layers.Dense(3, activation="softmax")])
+    model.compile("sgd", LOSS)
+    for data in FORMS:
+        with pytest.raises(ValueError, match="Put a `keras.Input` first, or"):
+            fit(model, GradientInformation(data=data))
+
+
+@pytest.mark.parametrize("data", FORMS)
+def test_the_error_is_pooled_over_all_outputs(data):
+    # Of the error of two outputs, of which one has no weight in the loss.
+    if data is not None:
+        data = (X, [np.ones((32, 1))] * 2)
+    inputs = keras.Input((6,))
+    h = layers.Dense(4, name="h")(inputs)
+    heads = [layers.Dense(1, name=name)(h) for name in ("a", "b")]
+    errors = []
+    for weights in ([0, 1], [1, 0], [1, 1]):
+        model = keras.Model(inputs, heads)
+        model.compile(
+            keras.optimizers.SGD(0.0), ["mse", "mse"], loss_weights=weights
+        )
+        callback = GradientInformation(data=data)
+        model.fit(
+            X,
+            [np.ones((32, 1))] * 2,
+            batch_size=32,
+            callbacks=[callback],
+            verbose=0,
+        )
+        sizes = [v[0] for k, v in callback.results.items() if k.endswith("/h")]
+        errors.append(sizes[0] / sizes[1])
+    assert errors[0] + errors[1] == pytest.approx(errors[2], 1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_the_form_on_a_batch_in_mixed_precision(policy):
+    keras.config.set_dtype_policy(policy)
+    model = keras.Sequential(
+        [
+            keras.Input((4, 6)),
+            layers.Conv1D(3, 2, name="conv"),
+            layers.Dense(2, name="dense"),
+            layers.Flatten(),
+            layers.Dense(3, dtype="float32", name="top"),
+        ]
+    )
+    model.compile("sgd", "mse")
+    x, y = RNG.normal(size=(8, 4, 6)), np.ones((8, 3))
+    callback = GradientInformation(data=(x, y))
+    model.fit(x, y, callbacks=[callback], verbose=0)
+    assert all(v[0] > 0 for k, v in callback.results.items() if "/" in k)
+
+
+def test_recurrent_output_layers():
+    model = keras.Sequential(
+        [keras.Input((4, 6)), layers.Dense(3, name="dense"), layers.LSTM(2)]
+    )
+    model.compile("sgd", "mse")
+    x, y = RNG.normal(size=(8, 4, 6)), np.ones((8, 2))
+    for data in FORMS:
+        data = data and (x, y)
+        callback = GradientInformation(data=data, layers=["dense"])
+        model.fit(x, y, callbacks=[callback], verbose=0)
+        value = callback.results["gradient_information_normalized/dense"]
+        assert np.all(np.isfinite(value))
+
+
+def test_losses_of_which_one_is_a_sum_are_refused():
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, [layers.Dense(1)(inputs) for _ in range(2)])
+    model.compile("sgd", ["mse", keras.losses.MeanSquaredError("sum")])
+    y = [np.ones((32, 1))] * 2
+    with pytest.raises(ValueError, match="all are means, or all are sums"):
+        model.fit(X, y, callbacks=[GradientInformation(data=(X, y))], verbose=0)
+
+
 def test_the_picture(tmp_path):
     callback = GradientInformation(data=(X, Y))
     with pytest.raises(ValueError, match="Nothing has been measured yet"):

@@ -270,6 +270,28 @@ def test_an_error_in_training_is_mended_by_the_next():
     assert callback.results[f"{NAME}/top"].shape == (1,)
 
 
+def test_what_an_interrupted_training_leaves_goes_with_a_new_callback():
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    model = mlp()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, GradientInformation(), Stop())
+    callback = GradientInformation()
+    fit(model, callback)
+    assert "apply" not in vars(model.optimizer)
+    assert callback.results[f"{NAME}/top"][0] > 0
+
+
+def test_two_at_a_time_are_refused():
+    model = mlp()
+    with pytest.raises(ValueError, match="Two GradientInformation without"):
+        fit(model, *(GradientInformation(layers=[x]) for x in ("first", "top")))
+    fit(model, GradientInformation())
+    assert "apply" not in vars(model.optimizer)
+
+
 MIRRORED = """
 import tensorflow as tf
 cpus = tf.config.list_physical_devices("CPU")

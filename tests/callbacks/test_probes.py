@@ -140,7 +140,8 @@ def test_copies_chosen_layers_and_refusals(name):
     callback = copy.deepcopy(CALLBACKS[name](layers=["second"]))
     keys = measure(callback, convnet(), IMAGES)
     assert {key.split("/")[-1] for key in keys if "/" in key} == {"second"}
-    assert len(measure(callback, convnet(), IMAGES)["epoch"]) == 1
+    again = copy.deepcopy(callback)  # after use, too
+    assert len(measure(again, convnet(), IMAGES)["epoch"]) == 1
     with pytest.raises(ValueError, match=r"layers.*Received: layers=\['tip'\]"):
         measure(CALLBACKS[name](layers=["tip"]), convnet(), IMAGES)
     with pytest.raises(ValueError, match=r"\(None, 6\). Received: \(16, 6, 6"):
@@ -376,10 +377,6 @@ def test_drift_is_of_one_mask_at_a_time_and_of_the_layer_behind():
     results = measure(MomentDrift(X), model)
     behind = {key.split("/")[1] for key in results if "/" in key}
     assert behind == {"one", "two"}
-    # With rate 0 a mask reaches nothing.
-    model = sequential(AugmentedDropout(0.0), layers.Dense(1))
-    with pytest.raises(ValueError, match="layers behind a mask, of"):
-        measure(MomentDrift(X), model)
 
 
 def test_masks_are_drawn_anew_and_are_the_models_own():
@@ -392,6 +389,70 @@ def test_masks_are_drawn_anew_and_are_the_models_own():
     one, two = (measure(NetVariance(X), build(), epochs=2) for _ in range(2))
     assert one["net_variance/d"].tolist() == two["net_variance/d"].tolist()
     assert one["net_variance/d"][0] != one["net_variance/d"][1]
+
+
+def test_drift_of_a_mask_that_does_not_drop_yet():
+    warm_up = keras.optimizers.schedules.PolynomialDecay(0.0, 4, 0.5)
+    model = sequential(AugmentedDropout(warm_up), layers.Dense(1, name="d"))
+    results = measure(MomentDrift(X), model, epochs=2, batch_size=16)
+    assert results["variance_drift/d"][0] > 1.5  # after 4 steps
+
+
+def test_drift_is_not_of_dropout_inside_other_layers():
+    model = sequential(
+        layers.LSTM(4, dropout=0.5),
+        AugmentedDropout(0.5),
+        layers.Dense(1, name="d"),
+        shape=(5, 6),
+    )
+    x = RNG.normal(size=(32, 5, 6))
+    results = measure(MomentDrift(x), model, x)
+    assert {k.split("/")[1] for k in results if "/" in k} == {"d"}
+    model = sequential(BackwardDropout(0.5), layers.Dense(1))
+    with pytest.raises(
+        ValueError, match="layers behind a mask. There are none"
+    ):
+        measure(MomentDrift(X), model)
+
+
+def test_drift_of_a_layer_used_twice():
+    inputs = keras.Input((6,))
+    dense = layers.Dense(4, use_bias=False, name="d")
+    x = dense(AugmentedDropout(0.5, seed=1)(inputs)) + dense(inputs * 3)
+    model = keras.Model(inputs, layers.Dense(1)(x))
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    x = X + 2
+    results = measure(MomentDrift(x, samples=100), model, x)
+    assert results["mean_drift/d"][0] == pytest.approx(1, abs=0.02)
+
+
+def test_activations_used_twice():
+    relu = layers.ReLU(name="relu")
+    inputs = keras.Input((6,))
+    x = relu(layers.Dense(3)(relu(layers.Dense(4)(inputs))))
+    model = keras.Model(inputs, layers.Dense(1)(x))
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    for callback in (NetVariance(X), NetDistribution(X), UnitCorrelation(X)):
+        assert any("/relu" in key for key in measure(callback, model))
+
+
+@pytest.mark.parametrize("deep", [X[:, :1], X[:, 0]])
+def test_inputs_by_name_and_without_their_last_axis(deep):
+    inputs = [keras.Input((6,), name="wide"), keras.Input((1,), name="deep")]
+    x = layers.Concatenate()(inputs)
+    model = keras.Model(inputs, layers.Dense(1, activation="tanh", name="d")(x))
+    model.compile("sgd", "mse")
+    x = {"wide": X, "deep": deep}
+    callback = NetDistribution(x)
+    model.fit(x, np.ones((64, 1)), callbacks=[callback], verbose=0)
+    assert "saturation/d" in callback.results
+
+
+def test_models_that_are_not_built_are_refused():
+    model = keras.Sequential([layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="NetVariance needs a model that is"):
+        model.fit(X, X[:, :1], callbacks=[NetVariance(X)], verbose=0)
 
 
 @pytest.mark.parametrize("samples", [1, 2.0, True])

@@ -372,6 +372,13 @@ def test_quantized_layers_are_refused_also_when_they_become_so():
         layer(np.ones((2, 3)), training=True)
 
 
+def test_an_activity_regularizer_of_its_own_is_refused():
+    with pytest.raises(ValueError, match="Expected that of `layer`"):
+        MaskedInput(
+            layers.Dense(2), AugmentedDropout(0.5), activity_regularizer="l2"
+        )
+
+
 def test_another_dtype_is_refused():
     with pytest.raises(
         ValueError,

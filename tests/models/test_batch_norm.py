@@ -128,3 +128,12 @@ def test_the_copy_is_compiled_and_keeps_what_layers_compute():
     # What is normalised already has mean 0 and variance 1.
     np.testing.assert_allclose(statistics[0], 0, atol=1e-5)
     np.testing.assert_allclose(statistics[1], 1, atol=1e-4)
+
+
+def test_batch_norm_inside_of_another_layer_is_refused():
+    inner = keras.layers.TimeDistributed(keras.layers.BatchNormalization())
+    model = keras.Sequential(
+        [keras.Input((4, 6)), keras.layers.BatchNormalization(), inner]
+    )
+    with pytest.raises(ValueError, match="inside of another layer.*'time_dist"):
+        reestimate_batch_norm(model, np.ones((4, 4, 6)))

@@ -226,6 +226,31 @@ def test_structures_of_inputs_and_outputs():
     )
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_lists_of_inputs(kind):
+    inputs = [keras.Input((8,)), keras.Input((8,))]
+    model = keras.Model(inputs, layers.Dropout(0.5)(inputs[0] - inputs[1]))
+    samples = monte_carlo_predict(model, kind([X, X]), samples=3, verbose=0)
+    assert samples.shape == (3, 10, 8) and not np.any(samples)
+    single = linear()
+    samples = monte_carlo_predict(single, kind([X]), samples=3, verbose=0)
+    assert samples.shape == (3, 10, 3)
+
+
+def test_inputs_are_not_cast_by_the_global_policy():
+    keras.config.set_dtype_policy("mixed_float16")
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Rescaling(1e-6, dtype="float32"),
+            layers.Dropout(0.5, dtype="float32"),
+        ]
+    )
+    x = np.full((4, 6), 1e6, "float32")
+    samples = monte_carlo_predict(model, x, samples=3, verbose=0)
+    assert np.all(np.isin(samples, [0, 2]))
+
+
 class Subclassed(keras.Model):
     def __init__(self):
         super().__init__()

@@ -251,6 +251,17 @@ def test_loss_scaling_is_as_it_was(auto_scale_loss):
     new.fit(X, np.ones((12, 3)), verbose=0)
 
 
+def test_what_is_not_to_decay_stays_so():
+    model = sequential()
+    optimizer = keras.optimizers.AdamW()
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    model.compile(optimizer, "mse")
+    new = replace_dropout(model, augmented)
+    for variable in new.trainable_variables:
+        decays = new.optimizer._use_weight_decay(variable)
+        assert decays == ("bias" not in variable.path)
+
+
 class OwnStep(keras.Model):
     def compute_loss(self, *args, **kwargs):
         return 0 * super().compute_loss(*args, **kwargs) + 7

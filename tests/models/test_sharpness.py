@@ -82,6 +82,20 @@ def test_seeds():
     assert not np.array_equal(one, other)
 
 
+def test_units_of_a_transposed_convolution():
+    layer = layers.Conv2DTranspose(3, 2, use_bias=False)
+    model = keras.Sequential([keras.Input((2, 2, 2)), layer])
+    model.compile("sgd", "mse")
+    kernel = layer.get_weights()[0]
+    kernel[:, :, 1:] = 0  # all but the first unit
+    layer.set_weights([kernel])
+    x, y = np.ones((2, 2, 2, 2)), np.zeros((2, 3, 3, 3))
+    losses = sharpness(model, x, y, steps=3, radius=1.0, seed=1).losses
+    y[..., 1:] = 5  # the loss of units that never move
+    moved = sharpness(model, x, y, steps=3, radius=1.0, seed=1).losses
+    np.testing.assert_allclose(moved - losses, 25 * 2 / 3, 1e-5)
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
