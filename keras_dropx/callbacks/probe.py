@@ -297,7 +297,8 @@ class Probe:
         if BACKEND == "jax":  # there compiled code sees no variables
             state = [v.value for v in self.model.variables]
         seeds = [_other(v, draw) for v in seed_states(self.model)]
-        outputs = self._compiled(state, seeds, *arrays)
+        with _forked_generator(draw):
+            outputs = self._compiled(state, seeds, *arrays)
         return keras.tree.map_structure(to_numpy, outputs)
 
     def _run(self, state, seeds, *tensors):
@@ -311,6 +312,20 @@ class Probe:
         ]
         with keras.StatelessScope(mapping, collect_losses=True):
             return self.function(*tensors)
+
+
+@contextlib.contextmanager
+def _forked_generator(draw):
+    """Puts torch's own generator back, from which Keras' Dropout draws."""
+    if BACKEND != "torch":
+        yield
+        return
+    import torch
+
+    with torch.random.fork_rng():
+        if draw:
+            torch.manual_seed(torch.initial_seed() + draw)
+        yield
 
 
 def _other(variable, draw):
@@ -469,8 +484,9 @@ def check_inputs(model, x):
     def fits(one, other):
         if len(one) == len(other) + 1 and one[-1] == 1:
             other = (*other, 1)  # Keras adds that axis
+        # The batch may have any size, also where the model was built by one.
         return len(one) == len(other) and all(
-            a is None or a == b for a, b in zip(one, other, strict=True)
+            a is None or a == b for a, b in zip(one[1:], other[1:], strict=True)
         )
 
     same = len(received) == len(expected) and all(map(fits, expected, received))

@@ -96,7 +96,8 @@ def monte_carlo_predict(
             entropy = np.random.SeedSequence((seed, index))
             word = int(entropy.generate_state(1)[0]) // 2  # torch: 31 bits
             variable.assign([word, 0])
-        drawn = sampler.predict(repeated, verbose=verbose)
+        with _seeded_generator(seed):
+            drawn = sampler.predict(repeated, verbose=verbose)
     finally:
         for variable, value in zip(state, before, strict=True):
             variable.assign(value)
@@ -200,6 +201,19 @@ def _repeated(x, samples, batch_size):
         return (inputs,)  # else a pair would be read as (x, y)
 
     return _Repeated(batch, -(-sizes.pop() // batch_size), samples)
+
+
+@contextlib.contextmanager
+def _seeded_generator(seed):
+    """Seeds torch's own generator, from which Keras' Dropout draws."""
+    if keras.config.backend() != "torch":
+        yield
+        return
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 def _strategy_scope(model):

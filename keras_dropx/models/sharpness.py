@@ -97,7 +97,7 @@ def sharpness(
             x, y, batch_size=batch_size, verbose=0, return_dict=True
         )
         penalties = [
-            float(v.regularizer(v))
+            float(keras.ops.convert_to_numpy(v.regularizer(v)))
             for v in model.trainable_variables
             if v.regularizer is not None
         ]

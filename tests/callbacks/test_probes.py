@@ -290,9 +290,7 @@ def test_the_changed_fraction_is_constant_under_jumpout_only():
     fractions = changed(jumpout, "active_fraction")
     assert np.ptp(fractions) > 0.2
     np.testing.assert_allclose(changed(jumpout), 0.05, 1e-5)
-    np.testing.assert_allclose(
-        changed(jumpout, "active_drop_rate"), 0.05 / fractions, 0.2
-    )
+    assert np.all(np.diff(changed(jumpout, "active_drop_rate")) > 0.01)
     assert changed(jumpout, "clipped_fraction").tolist() == [0, 0, 0]
 
     def dropout(name):
@@ -448,11 +446,22 @@ def test_inputs_by_name_and_without_their_last_axis(deep):
     assert "saturation/d" in callback.results
 
 
-def test_models_that_are_not_built_are_refused():
-    model = keras.Sequential([layers.Dense(1)])
-    model.compile("sgd", "mse")
-    with pytest.raises(ValueError, match="NetVariance needs a model that is"):
-        model.fit(X, X[:, :1], callbacks=[NetVariance(X)], verbose=0)
+def test_a_model_that_is_built_by_its_data():
+    def build(x):
+        model = keras.Sequential([layers.Dense(1, activation="tanh", name="d")])
+        model.compile("sgd", "mse")
+        if keras.config.backend() == "tensorflow":  # others do it in `fit`
+            with pytest.raises(
+                ValueError, match="NetVariance needs a model th"
+            ):
+                model.fit(x, x[:, :1], callbacks=[NetVariance(x)], verbose=0)
+            model.build((None, 6))
+        return model
+
+    model = build(X)
+    results = NetVariance(X)
+    model.fit(X, X[:, :1], batch_size=8, callbacks=[results], verbose=0)
+    assert results.results["net_variance/d"].tolist() == [0]
 
 
 @pytest.mark.parametrize("samples", [1, 2.0, True])

@@ -60,6 +60,14 @@ def run_vjp(vjp, layer, x, dy, mode="eager"):
     )
 
 
+def assert_equal(*tensors):
+    np.testing.assert_array_equal(*map(ops.convert_to_numpy, tensors))
+
+
+def number(loss):
+    return float(ops.convert_to_numpy(loss))
+
+
 # ε_f, ε_b, W, δ; z, dW, dh: the two examples of Eq. 9 worked by hand.
 WORKED = [
     ([2, 0, 2], [2, 0, 0], [1, 1, 1], 1, 8, [2, 0, 0], [2, 0, 0]),
@@ -161,6 +169,8 @@ def test_gradients_are_the_written_formulas(
     # The product is linear in the kernel and in the input, so each entry of
     # a gradient is the product at one basis vector: no autodiff here.
     shape, build, mode = CASES[case]
+    if BACKEND == "torch" and case.startswith("dense"):
+        error = 1e-6  # there Dense alone sends float64 down in float32
     rng = np.random.default_rng(0)
     linear = build(dtype=dtype)
     linear.build(shape)
@@ -282,7 +292,7 @@ def test_inference_is_the_layer(training):
     dense = layers.Dense(4, activation="relu")
     layer = MaskedInput(dense, AugmentedDropout(0.5))
     x = np.random.default_rng(0).normal(size=(3, 5))
-    np.testing.assert_array_equal(layer(x, training=training), dense(x))
+    assert_equal(layer(x, training=training), dense(x))
     state = ops.convert_to_numpy(layer.dropout.seed_generator.state)
     assert state[1] == 0
 
@@ -291,7 +301,7 @@ def test_rate_0_is_the_layer():
     dense = layers.Dense(4, activation="relu")
     layer = MaskedInput(dense, AugmentedDropout(0))
     x = np.random.default_rng(0).normal(size=(3, 5))
-    np.testing.assert_array_equal(layer(x, training=True), dense(x))
+    assert_equal(layer(x, training=True), dense(x))
 
 
 class Shifted(layers.Dense):
@@ -421,12 +431,12 @@ def test_the_activity_regularizer_sees_the_output_once():
     x = np.ones((2, 8))
     for training in (True, False):
         y = ops.convert_to_numpy(plain(x, training=training))
-        (expected,) = (float(loss) for loss in plain.losses)
+        (expected,) = map(number, plain.losses)
         # Keras divides by the batch size since 3.14.
         ratio = expected / (0.01 * np.sum(y**2))
         assert min(abs(ratio - 1), abs(ratio - 0.5)) < 1e-5
         masked(x, training=training)
-        assert [float(loss) for loss in masked.losses] == [expected]
+        assert [number(loss) for loss in masked.losses] == [expected]
     assert dense.activity_regularizer is not None
     clone = keras.models.clone_model(masked)
     clone(x)
@@ -505,7 +515,7 @@ def test_constraint_and_regularizer_of_the_kernel_hold():
     model = keras.Sequential([keras.Input((8,)), layer])
     kernel = dense.get_weights()[0]
     np.testing.assert_allclose(
-        [float(loss) for loss in model.losses], [0.5 * np.sum(kernel**2)], 1e-5
+        [number(loss) for loss in model.losses], [0.5 * np.sum(kernel**2)], 1e-5
     )
     model.compile("sgd", "mse")
     model.fit(np.ones((8, 8)), np.ones((8, 4)), verbose=0)

@@ -177,8 +177,9 @@ def test_an_error_leaves_the_model_as_it_was():
     assert "call" not in vars(model.layers[1])
 
 
-def test_seed_and_batch_size_fix_the_samples():
-    model = linear()
+@pytest.mark.parametrize("dropout", [AugmentedDropout, layers.Dropout])
+def test_seed_and_batch_size_fix_the_samples(dropout):
+    model = keras.Sequential([keras.Input((8,)), dropout(0.5), layers.Dense(3)])
 
     def draw(seed, model=model):
         return monte_carlo_predict(
