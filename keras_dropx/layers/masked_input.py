@@ -1,4 +1,5 @@
 import keras
+from keras import ops
 
 from keras_dropx import errors
 from keras_dropx.layers.shadowing import shadowed
@@ -129,7 +130,14 @@ class MaskedInput(keras.layers.Wrapper):
             noise.backward_scale,
         )
         activation = self.layer.activation
-        with shadowed(self.layer, activity_regularizer=None, activation=None):
+        # Each variable is read once, for both products. TensorFlow's graph
+        # optimizer loses the order of a read that only the gradient uses and
+        # the update of the variable, once the second product is pruned.
+        values = [(v, ops.copy(v)) for v in self.layer.variables]
+        with (
+            shadowed(self.layer, activity_regularizer=None, activation=None),
+            keras.StatelessScope(state_mapping=values),
+        ):
             value = self.layer(split(inputs, noise))
             gradient = self.layer(split(inputs, backward))
         outputs = value_of(value, gradient_to=gradient)
