@@ -6,6 +6,14 @@ import numbers
 from keras.optimizers import schedules
 
 
+class UserError(ValueError):
+    """What the user of a command can mend, said in one line."""
+
+
+class ProcessError(RuntimeError):
+    """A process of a command failed, said in one line."""
+
+
 def invalid(name, expected, received):
     """Returns the `ValueError` for a bad argument, worded as Keras does.
 

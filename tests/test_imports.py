@@ -27,6 +27,7 @@ MAY_IMPORT_FRAMEWORKS = (
     "random/",
     "models/monte_carlo.py",
     "callbacks/probe.py",
+    "tuner/memory.py",
     "experiments/",
 )
 SCRIPT = """
