@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+from keras_dropx.errors import ProcessError, UserError
+
 COMPARE = """\
 Train plain dropout and its relatives side by side on a small training set.
 
@@ -19,6 +21,30 @@ examples:
   dropx compare --dataset mnist --download --train-size 1000
 """
 
+TUNE = """\
+Search the method and its hyperparameters, then see whether it was worth it.
+
+Two searches of the same budget, the method's and plain dropout's, on training
+and validation images; then both winners are trained anew on fresh seeds and
+compared on the test images, which no search has seen. The same command goes
+on after an interruption of any kind.
+
+With --workers the trials run in so many processes of this machine, beside a
+chief that hands them out. Processes of other machines join with --chief and
+--worker-id, the same other arguments, and an --output folder that all machines
+see. The chief has no authentication: whoever reaches its port can take part.
+It listens on 127.0.0.1 unless --chief says otherwise.
+"""
+
+TUNE_EXAMPLES = """\
+examples:
+  dropx tune
+  dropx tune --method jumpout --network convnet_bn --sigma 0.05 0.4
+  dropx tune --method augmented --tuner bayesian --trials 40 --workers 2
+  dropx tune --workers 4 --chief 10.0.0.5:8000 --output /shared/tune
+  dropx tune --chief 10.0.0.5:8000 --worker-id node2-0 --output /shared/tune
+"""
+
 
 def main(arguments=None):
     """Runs the command line and returns its exit code.
@@ -26,13 +52,14 @@ def main(arguments=None):
     A mistake of the user's is one line on stderr and exit code 2.
     """
     options = _parser().parse_args(arguments)
-    from keras_dropx.experiments.datasets import DatasetError
-
     try:
         options.run(options)
-    except DatasetError as error:
+    except UserError as error:
         print(f"dropx: {error}", file=sys.stderr)
         return 2
+    except ProcessError as error:
+        print(f"dropx: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"dropx: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
@@ -69,12 +96,6 @@ def _parser():
         help="which of masks, batchnorm, saturation (default: all)",
     )
     compare.add_argument(
-        "--dataset",
-        default="digits",
-        metavar="NAME",
-        help="any image set of TensorFlow Datasets (default: digits, embedded)",
-    )
-    compare.add_argument(
         "--seeds",
         type=_positive,
         default=3,
@@ -88,30 +109,153 @@ def _parser():
         help="epochs of training (default: each panel's own)",
     )
     compare.add_argument(
+        "--output",
+        default="results/compare",
+        metavar="DIR",
+        help="folder of runs.jsonl and figures (default: results/compare)",
+    )
+    _add_data(compare)
+    compare.set_defaults(run=_compare)
+    _add_tune(commands)
+    return parser
+
+
+def _add_data(parser):
+    parser.add_argument(
+        "--dataset",
+        default="digits",
+        metavar="NAME",
+        help="any image set of TensorFlow Datasets (default: digits, embedded)",
+    )
+    parser.add_argument(
         "--train-size",
         type=_positive,
         default=300,
         metavar="N",
         help="training images (default: 300)",
     )
-    compare.add_argument(
-        "--output",
-        default="results/compare",
-        metavar="DIR",
-        help="folder of runs.jsonl and figures (default: results/compare)",
-    )
-    compare.add_argument(
+    parser.add_argument(
         "--data-dir",
         metavar="DIR",
         help="folder of prepared data sets (default: that of TFDS)",
     )
-    compare.add_argument(
+    parser.add_argument(
         "--download",
         action="store_true",
         help="allow TFDS to download the data set",
     )
-    compare.set_defaults(run=_compare)
-    return parser
+
+
+def _add_tune(commands):
+    tune = commands.add_parser(
+        "tune",
+        help="search the hyperparameters, on one machine or many",
+        description=TUNE,
+        epilog=TUNE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    methods = ("any", "dropout", "forward", "backward", "augmented", "jumpout")
+    tune.add_argument(
+        "--method",
+        choices=methods,
+        default="any",
+        metavar="NAME",
+        help=f"which of {', '.join(methods)} (default: any)",
+    )
+    tuners = ("random", "bayesian", "hyperband", "grid")
+    tune.add_argument(
+        "--tuner",
+        choices=tuners,
+        default="random",
+        metavar="NAME",
+        help=f"which of {', '.join(tuners)} (default: random)",
+    )
+    networks = ("mlp", "convnet_bn")
+    tune.add_argument(
+        "--network",
+        choices=networks,
+        default="mlp",
+        metavar="NAME",
+        help=f"which of {', '.join(networks)} (default: mlp)",
+    )
+    objectives = ("val_accuracy", "val_loss")
+    tune.add_argument(
+        "--objective",
+        choices=objectives,
+        default="val_accuracy",
+        metavar="NAME",
+        help="val_accuracy or val_loss, on validation images, at the last "
+        "epoch (default: val_accuracy)",
+    )
+    for name, value, text in (
+        ("trials", 20, "trials of each of the two searches"),
+        ("executions", 2, "trainings a trial"),
+        ("seeds", 5, "fresh seeds of the comparison"),
+    ):
+        tune.add_argument(
+            f"--{name}",
+            type=_positive,
+            default=value,
+            metavar="N",
+            help=f"{text} (default: {value})",
+        )
+    tune.add_argument(
+        "--epochs",
+        type=_positive,
+        metavar="N",
+        help="epochs of training, for Hyperband the most (default: the "
+        "network's own)",
+    )
+    for name, low, high, text in (
+        ("rate", 0.0, 0.5, "drop rates"),
+        ("backward-rate", 1e-5, 1e-2, "the backward ratio"),
+        ("sigma", 0.05, 0.5, "Jumpout's sigma"),
+    ):
+        tune.add_argument(
+            f"--{name}",
+            nargs=2,
+            type=float,
+            default=(low, high),
+            metavar=("LOW", "HIGH"),
+            help=f"range of {text} (default: {low:g} {high:g})",
+        )
+    tune.add_argument(
+        "--seed",
+        type=_seed,
+        default=0,
+        metavar="N",
+        help="of the split, the proposals and the trainings (default: 0)",
+    )
+    tune.add_argument(
+        "--output",
+        default="results/tune",
+        metavar="DIR",
+        help="folder of trials, runs.jsonl and figure (default: results/tune)",
+    )
+    tune.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="forget the search in the output folder and start afresh",
+    )
+    tune.add_argument(
+        "--workers",
+        type=_workers,
+        metavar="N",
+        help="start a chief and N worker processes here",
+    )
+    tune.add_argument(
+        "--chief",
+        type=_address,
+        metavar="ADDRESS:PORT",
+        help="where the chief listens (default: 127.0.0.1, any free port)",
+    )
+    tune.add_argument(
+        "--worker-id",
+        metavar="NAME",
+        help="join the chief under this name, one that no other worker has",
+    )
+    _add_data(tune)
+    tune.set_defaults(run=_tune)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -129,6 +273,31 @@ def _positive(text):
     return int(text)
 
 
+def _seed(text):
+    if not text.isdecimal() or int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(
+            f"expected an integer from 0 to 2147483647, received {text!r}"
+        )
+    return int(text)
+
+
+def _workers(text):
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(
+            f"expected how many processes, 0 or more, received {text!r}"
+        )
+    return int(text)
+
+
+def _address(text):
+    address, _, port = text.rpartition(":")
+    if not address or not port.isdecimal() or not 0 < int(port) < 65535:
+        raise argparse.ArgumentTypeError(
+            f"expected ADDRESS:PORT such as 127.0.0.1:8000, received {text!r}"
+        )
+    return address, int(port)
+
+
 def _compare(options):
     from keras_dropx.experiments.compare import compare
 
@@ -142,6 +311,80 @@ def _compare(options):
         options.data_dir,
         options.download,
     )
+
+
+def _tune(options):
+    try:
+        from keras_dropx import tuner  # noqa: F401
+    except ImportError as error:
+        raise UserError(str(error)) from None
+    from keras_dropx.experiments.search import NETWORKS, Settings
+    from keras_dropx.experiments.tune import tune
+
+    if options.worker_id is not None and options.chief is None:
+        raise UserError("--worker-id joins a chief: give its --chief too")
+    if options.worker_id is not None and options.workers is not None:
+        raise UserError("give --workers to start, or --worker-id to join")
+    if options.worker_id is None and options.workers is None and options.chief:
+        raise UserError(
+            "--chief needs --workers N (start it here) or --worker-id NAME "
+            "(join it)"
+        )
+    settings = Settings(
+        dataset=options.dataset,
+        train_size=options.train_size,
+        network=options.network,
+        method=options.method,
+        tuner=options.tuner,
+        executions=options.executions,
+        epochs=options.epochs or NETWORKS[options.network].epochs,
+        objective=options.objective,
+        seed=options.seed,
+        rate=tuple(options.rate),
+        backward_rate=tuple(options.backward_rate),
+        sigma=tuple(options.sigma),
+    )
+    tune(
+        settings,
+        options.trials,
+        options.seeds,
+        options.output,
+        options.overwrite,
+        options.workers,
+        options.chief,
+        options.worker_id,
+        _same_command(options),
+        options.data_dir,
+        options.download,
+    )
+
+
+def _same_command(options):
+    """Returns the command of a process that takes part in this search."""
+    command = [sys.executable, "-m", "keras_dropx.cli", "tune"]
+    for name in (
+        "dataset",
+        "train_size",
+        "data_dir",
+        "network",
+        "method",
+        "tuner",
+        "trials",
+        "executions",
+        "epochs",
+        "objective",
+        "seed",
+        "rate",
+        "backward_rate",
+        "sigma",
+        "output",
+    ):
+        value = getattr(options, name)
+        if value is not None:
+            values = value if isinstance(value, (tuple, list)) else [value]
+            flag = f"--{name.replace('_', '-')}"
+            command += [flag, *map(str, values)]
+    return command
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 from rich.console import Console
 from rich.progress import (
@@ -17,8 +16,6 @@ from rich.progress import (
 from keras_dropx.experiments import datasets, report
 from keras_dropx.experiments.panels import PANELS
 from keras_dropx.experiments.runner import Runs, run_panel
-
-VALIDATION_SIZE = 200
 
 
 def compare(
@@ -50,7 +47,7 @@ def compare(
     """
     # It takes the compilation of many models for one that retraces.
     tf.get_logger().setLevel("ERROR")
-    splits, source = _data(dataset, train_size, data_dir, download)
+    splits, source = datasets.splits(dataset, train_size, data_dir, download)
     splits(0)  # A train_size that does not fit fails here.
     panels = [PANELS[name] for name in panels]
     epochs_of = {panel.name: epochs or panel.epochs for panel in panels}
@@ -102,30 +99,3 @@ def compare(
         report.figure(panel, records).savefig(path, dpi=150)
         console.print(f"Figure: {path}\n")
     console.print(f"Every run: {runs.path}")
-
-
-def _data(dataset, train_size, data_dir, download):
-    """Returns a function from a seed to `Subsets`, and what describes them."""
-    train, test, info = datasets.load(dataset, data_dir, download)
-    images, labels = datasets.arrays(train)
-    test_images, test_labels = datasets.arrays(test)
-    scale = images.max()
-    images, test_images = images / scale, test_images / scale
-    if dataset == "digits":
-        # So few that each seed draws its test images too.
-        images = np.concatenate([images, test_images])
-        labels = np.concatenate([labels, test_labels])
-
-    def splits(seed):
-        subsets = datasets.subsets(
-            images, labels, seed, train_size, VALIDATION_SIZE
-        )
-        if dataset != "digits":
-            subsets = subsets._replace(test=(test_images, test_labels))
-        return subsets
-
-    return splits, {
-        "dataset": dataset,
-        "train_size": train_size,
-        "num_classes": int(labels.max()) + 1,
-    }

@@ -174,3 +174,44 @@ def subsets(images, labels, seed, train_size=300, validation_size=200):
             f"and {test_size} for testing with each class in each part."
         )
     return Subsets(*((images[part], labels[part]) for part in parts))
+
+
+def splits(name, train_size, data_dir=None, download=False):
+    """Loads a data set for trainings on few images of it.
+
+    Args:
+        name: string, a TFDS name.
+        train_size: int, number of training images; 200 more are for
+            validation.
+        data_dir: folder of prepared data sets, or None for that of TFDS.
+        download: bool, whether the data set may be downloaded.
+
+    Returns:
+        A tuple `(splits, source)`: a function from a seed to `Subsets`, the
+        images scaled to 0..1, and a dict that describes the data. The test
+        part is the data set's, but of `digits`, which is so small that each
+        seed draws its test images too.
+
+    Raises:
+        DatasetError: as `load`, `arrays`, and `subsets` at the first call.
+    """
+    train, test, _ = load(name, data_dir, download)
+    images, labels = arrays(train)
+    test_images, test_labels = arrays(test)
+    scale = images.max()
+    images, test_images = images / scale, test_images / scale
+    if name == "digits":
+        images = np.concatenate([images, test_images])
+        labels = np.concatenate([labels, test_labels])
+
+    def split(seed):
+        parts = subsets(images, labels, seed, train_size)
+        if name != "digits":
+            parts = parts._replace(test=(test_images, test_labels))
+        return parts
+
+    return split, {
+        "dataset": name,
+        "train_size": train_size,
+        "num_classes": int(labels.max()) + 1,
+    }

@@ -10,11 +10,12 @@ import tempfile
 import numpy as np
 import tensorflow_datasets as tfds
 
+from keras_dropx.errors import UserError
 from keras_dropx.experiments import downloads
 from keras_dropx.experiments.digits import Digits
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError):
     """A data set that cannot be given; one line which says what to do."""
 
 

@@ -50,22 +50,29 @@ def arm_table(panel, records):
     """
     plain = panel.arms[0].name
     record = records[0]
+    texts = {
+        "gradient": (
+            "gradient: mean |∂E/∂W| per layer over plain's, output last; "
+        ),
+        "saturation": "saturated: share of net values per layer; ",
+    }
+    nested = [key for key in texts if key in record]
+    caption = (
+        f"{record['dataset']}, {record['train_size']} training images, "
+        f"{record['epochs']} epochs; test set at the last epoch, mean ± sd "
+        "over seeds (loss in nats); minus plain in points of accuracy; "
+        + "".join(texts[key] for key in nested)
+        + "step: time over plain's"
+    )
     table = Table(
         title=f"{panel.name}: {panel.claim}",
         title_justify="left",
-        caption=(
-            f"{record['dataset']}, {record['train_size']} training images, "
-            f"{record['epochs']} epochs; test set at the last epoch, mean ± sd "
-            "over seeds (loss in nats); minus plain in points of accuracy; "
-            "gradient: mean |∂E/∂W| per layer over plain's, output last; "
-            "saturated: share of net values per layer; step: time over plain's"
-        ),
+        caption=caption,
         caption_justify="left",
     )
     table.add_column("arm", no_wrap=True)
     metrics = [name for name in METRICS if name in record]
     headings = [METRICS[metric].heading for metric in metrics]
-    nested = [key for key in ("gradient", "saturation") if key in record]
     names = {"gradient": "gradient", "saturation": "saturated"}
     headings += ["- plain", *[names[key] for key in nested], "step"]
     for heading in headings:

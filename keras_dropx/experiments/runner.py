@@ -93,18 +93,12 @@ class ArmRunner:
 
         self.build_plain = lambda: build(None)
         self.model = build(dropout)
-        self.loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        self.model.compile(
-            keras.optimizers.SGD(panel.learning_rate, momentum=0.9),
-            self.loss,
-            metrics=["accuracy"],
-            steps_per_execution=steps,
-        )
+        compile_model(self.model, panel, steps)
         self.model.optimizer.build(self.model.trainable_variables)
         self.optimizer_start = [
             variable.numpy() for variable in self.model.optimizer.variables
         ]
-        self.gradient_probe = probes.gradient_probe(self.model, self.loss)
+        self.gradient_probe = probes.gradient_probe(self.model, self.model.loss)
         self.rate_probe = probes.jumpout_rate_probe(self.model)
 
     def reset(self, seed):
@@ -137,14 +131,7 @@ class ArmRunner:
         """
         self.reset(seed)
         x, y = data.train
-        batches = (
-            tf.data.Dataset.from_tensor_slices((x, y))
-            .cache()
-            .shuffle(len(x), seed=seed)
-            .repeat()
-            .batch(self.panel.batch_size, drop_remainder=True)
-            .prefetch(2)
-        )
+        batches = training_batches(x, y, self.panel.batch_size, seed)
         watch = _Watch(self, x, y, epochs, on_epoch)
         history = self.model.fit(
             batches,
@@ -178,6 +165,41 @@ class ArmRunner:
             f"{name}_accuracy": logs["accuracy"],
             f"{name}_loss": logs["loss"],
         }
+
+
+def compile_model(model, panel, steps):
+    """Compiles a model the way that every arm of a panel is.
+
+    Args:
+        model: `keras.Model` that ends in logits.
+        panel: `panels.Panel`.
+        steps: Integer, training steps an epoch: one execution.
+    """
+    model.compile(
+        keras.optimizers.SGD(panel.learning_rate, momentum=0.9),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        steps_per_execution=steps,
+    )
+
+
+def training_batches(x, y, batch_size, seed):
+    """Returns an endless `tf.data.Dataset` of shuffled batches.
+
+    Args:
+        x: Array of n images.
+        y: Array of n labels.
+        batch_size: Integer.
+        seed: Integer, of the order.
+    """
+    return (
+        tf.data.Dataset.from_tensor_slices((x, y))
+        .cache()
+        .shuffle(len(x), seed=seed)
+        .repeat()
+        .batch(batch_size, drop_remainder=True)
+        .prefetch(2)
+    )
 
 
 class _Watch(keras.callbacks.Callback):

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from keras_dropx import cli
-from keras_dropx.experiments import compare, panels, runner
+from keras_dropx.experiments import datasets, panels, runner
 
 FAST = ["--seeds", "2", "--epochs", "2"]
 
@@ -193,7 +193,7 @@ def test_one_seed_fixes_weights_and_masks_of_every_arm():
 
 
 def test_a_reused_model_trains_as_a_fresh_one(data_dir):
-    splits, _ = compare._data("digits", 300, data_dir, False)
+    splits, _ = datasets.splits("digits", 300, data_dir)
     panel = panels.MASKS
     used, fresh = (arm_runner(panel, "augmented") for _ in range(2))
     used.run(0, splits(0), 2, lambda: None)
