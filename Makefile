@@ -13,7 +13,7 @@ TORCH_INDEX ?=
 TORCH := torch==2.13.0 $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 OLDEST_KERAS := keras==3.13.0
 
-.PHONY: compare test test-torch test-oldest test-browser lint format clean
+.PHONY: compare test test-torch test-oldest test-browser bench lint format clean
 
 compare: $(READY)
 	$(BIN)/dropx compare
@@ -31,6 +31,10 @@ test-oldest: .venv-oldest/.ready
 # Needs chromium and chromedriver on the PATH.
 test-browser: $(READY)
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests/browser
+
+# BENCH=--quick takes two minutes.
+bench: $(READY)
+	$(BIN)/python -m benchmarks run $(BENCH)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -1,0 +1,1 @@
+"""Ratios of keras_dropx to Keras' Dropout and to a memory copy."""
