@@ -5,6 +5,7 @@ import sys
 
 from keras_dropx.errors import ProcessError, UserError
 
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 COMPARE = """\
 Train plain dropout and its relatives side by side on a small training set.
 
@@ -115,6 +116,16 @@ def _parser():
         help="folder of runs.jsonl and figures (default: results/compare)",
     )
     _add_data(compare)
+    compare.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        metavar="POLICY",
+        help=f"which of {', '.join(PRECISIONS)} (default: float32)",
+    )
+    compare.add_argument(
+        "--jit", action="store_true", help="compile with XLA on a CPU too"
+    )
     compare.set_defaults(run=_compare)
     _add_tune(commands)
     return parser
@@ -310,6 +321,8 @@ def _compare(options):
         options.output,
         options.data_dir,
         options.download,
+        options.precision,
+        options.jit,
     )
 
 

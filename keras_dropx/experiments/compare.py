@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import keras
 import tensorflow as tf
 from rich.console import Console
 from rich.progress import (
@@ -27,6 +28,8 @@ def compare(
     output,
     data_dir=None,
     download=False,
+    precision="float32",
+    jit=False,
 ):
     """Runs panels of methods on small training sets and prints the tables.
 
@@ -41,6 +44,8 @@ def compare(
         output: Folder for `runs.jsonl` and the figures.
         data_dir: Folder of TFDS, or None for its default.
         download: Whether TFDS may download the data set.
+        precision: Name of a Keras dtype policy.
+        jit: Whether to compile with XLA.
 
     Raises:
         DatasetError: If the data set cannot be had or is too small.
@@ -49,7 +54,9 @@ def compare(
     tf.get_logger().setLevel("ERROR")
     splits, source = datasets.splits(dataset, train_size, data_dir, download)
     splits(0)  # A train_size that does not fit fails here.
-    panels = [PANELS[name] for name in panels]
+    source |= {"precision": precision, "jit": jit}
+    keras.config.set_dtype_policy(precision)
+    panels = [PANELS[name]._replace(jit=jit) for name in panels]
     epochs_of = {panel.name: epochs or panel.epochs for panel in panels}
     runs = Runs(output)
     # A pipe has no width of its own.

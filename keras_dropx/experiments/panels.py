@@ -70,6 +70,7 @@ class Panel(NamedTuple):
         learning_rate: Float, of SGD with momentum 0.9, the papers' optimizer.
         measures: What is measured besides test accuracy and loss: "gradient",
             "reestimated", "saturation", "convergence".
+        jit: Whether to compile with XLA; else Keras decides.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Panel(NamedTuple):
     batch_size: int
     learning_rate: float
     measures: frozenset
+    jit: bool = False
 
 
 RATE = 0.5

@@ -180,6 +180,7 @@ def compile_model(model, panel, steps):
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         steps_per_execution=steps,
+        jit_compile=True if panel.jit else "auto",
     )
 
 

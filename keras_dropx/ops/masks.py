@@ -1,9 +1,10 @@
 """From random words and rates to the noise of one call.
 
 A rate p becomes an integer threshold on 16-bit words, `keep = word >= p·2^16`.
-Where 16 bits miss p by more than 0.1 %, a second word of 16 bits extends the
-first below its last bit. All scales come from the rate that the threshold
-really represents, so that E[y] = x holds to rounding.
+Where 16 bits miss p by more than 0.1 %, a second word of 16 bits, shared by
+the elements of a row, extends the first below its last bit. All scales come
+from the rate that the threshold really represents, so that E[y] = x holds to
+rounding.
 
 Rates are Python floats (everything is then computed once, in float64) or
 float32 tensors (computed in the compiled step).
@@ -156,15 +157,20 @@ def keep_mask(words, threshold):
     if isinstance(threshold.high, float) and represented_rate(threshold) == 0:
         return None
     dtype = backend.standardize_dtype(words.high.dtype)
-    high = ops.cast(threshold.high, dtype)
     if threshold.low is None:
-        return ops.greater_equal(words.high, high)
-    low = ops.cast(threshold.low, dtype)
+        return ops.greater_equal(words.high, ops.cast(threshold.high, dtype))
+    above = ops.less(words.low, ops.cast(threshold.low, dtype))
+    if isinstance(threshold.high, float):
+        # One pass over the elements: word >= high + [low word < low].
+        if threshold.high == 0:
+            return ops.greater_equal(words.high, ops.cast(above, dtype))
+        # Less 1 on both sides, for 65,536 is no 16-bit number.
+        limit = ops.cast(above, dtype) + ops.cast(threshold.high - 1, dtype)
+        return ops.greater(words.high, limit)
+    high = ops.cast(threshold.high, dtype)
     return ops.logical_or(
         ops.greater(words.high, high),
-        ops.logical_and(
-            ops.equal(words.high, high), ops.greater_equal(words.low, low)
-        ),
+        ops.logical_and(ops.equal(words.high, high), ops.logical_not(above)),
     )
 
 
@@ -231,7 +237,8 @@ def half_normal_rate(words, sigma, min_rate, max_rate):
     """min(p_min + |N(0, σ)|, p_max), Jumpout's modification I.
 
     Args:
-        words: Extended `Words`; one rate is made of each.
+        words: Extended `Words` of shape () or with 1 for the last axis; one
+            rate is made of each.
         sigma: σ, the standard deviation of the normal distribution.
         min_rate: p_min, added to every rate.
         max_rate: p_max, where the rest of the law is an atom.

@@ -28,12 +28,19 @@ if keras.config.backend() not in _BACKENDS:
 _backend = importlib.import_module(f"{__name__}.{keras.config.backend()}")
 
 
+# The longest rows whose elements share a word of the second stream. Two that
+# share have a covariance of up to 2^-34; in a row of 4,096 its sum adds 0.24 %
+# to the variance of the number dropped at a ratio of 1e-4.
+LONGEST_ROW = 4096
+
+
 class Words(NamedTuple):
     """Random words: `high` alone, or `high` extended below by `low`.
 
     Attributes:
         high: Integer tensor of values in 0..65535.
-        low: Integer tensor of the same shape and range, or None.
+        low: Integer tensor of the same range and shape, or with 1 for the
+            last axis, along which it broadcasts; or None.
     """
 
     high: Any
@@ -63,6 +70,12 @@ def step(seed):
 def words(seed, shape, stream=FORWARD, extended=False):
     """Draws independent uniform words.
 
+    The second word matters for one element in 65,536, whose first word is
+    that of the threshold. So the elements of a row share one
+    (of rows up to `LONGEST_ROW`): the law of each
+    element is exact, and two of a row are dependent only where both are that
+    one, with a probability of 2^-32.
+
     Args:
         seed: Seed tensor from `next_seed`.
         shape: Tuple of integers or scalar integer tensors.
@@ -75,5 +88,8 @@ def words(seed, shape, stream=FORWARD, extended=False):
         `Words` of the given shape.
     """
     high = _backend.bits16(seed, 2 * stream, shape)
-    low = _backend.bits16(seed, 2 * stream + 1, shape) if extended else None
-    return Words(high, low)
+    if not extended:
+        return Words(high)
+    if shape and isinstance(shape[-1], int) and shape[-1] <= LONGEST_ROW:
+        shape = (*shape[:-1], 1)
+    return Words(high, _backend.bits16(seed, 2 * stream + 1, shape))

@@ -15,15 +15,19 @@ WORDS = np.arange(65536)
 
 
 def as_words(high, low):
-    high, low = np.broadcast_arrays(high, low)
-    return random.Words(high.astype("uint16"), low.astype("uint16"))
+    # A row of its own for each word.
+    high, low = (
+        part[..., np.newaxis].astype("uint16")
+        for part in np.broadcast_arrays(high, low)
+    )
+    return random.Words(high, low)
 
 
 def kept(high, low, threshold):
     mask = masks.keep_mask(as_words(high, low), threshold)
     if mask is None:
         return np.ones(np.broadcast(high, low).shape, bool)
-    return keras.ops.convert_to_numpy(mask)
+    return keras.ops.convert_to_numpy(mask)[..., 0]
 
 
 def keep_probability(threshold):
@@ -208,5 +212,5 @@ def test_sigma_0_gives_the_lowest_rate_whatever_the_word():
         keras.ops.convert_to_numpy(
             masks.half_normal_rate(words, 0.0, 0.25, 0.6)
         ),
-        np.full(3, 0.25, "float32"),
+        np.full((3, 1), 0.25, "float32"),
     )

@@ -35,17 +35,26 @@ def test_words_are_the_same_in_every_mode(shape, mode, run):
 
     seed = keras.random.SeedGenerator(3).next()
     words = run(draw, seed, mode=mode)
+    row = (*shape[:-1], 1) if shape else ()
     for ours, expected in zip(words, draw(seed), strict=True):
-        for part, wanted in zip(ours, expected, strict=True):
+        for part, wanted, size in zip(
+            ours, expected, (shape, row), strict=True
+        ):
             wanted = keras.ops.convert_to_numpy(wanted)
-            assert part.shape == shape
+            assert part.shape == size
             np.testing.assert_array_equal(part, wanted)
+
+
+def test_a_long_row_does_not_share_the_second_word():
+    assert numpy_words((2, 4096))[1].shape == (2, 1)
+    assert numpy_words((2, 4097))[1].shape == (2, 4097)
 
 
 def test_words_do_not_depend_on_the_dtype_policy():
     expected = numpy_words((100,))
     keras.config.set_dtype_policy("mixed_bfloat16")
-    np.testing.assert_array_equal(numpy_words((100,)), expected)
+    for part, wanted in zip(numpy_words((100,)), expected, strict=True):
+        np.testing.assert_array_equal(part, wanted)
 
 
 def test_extension_leaves_the_high_words_as_they_are():
