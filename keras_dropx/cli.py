@@ -62,7 +62,8 @@ def main(arguments=None):
         print(f"dropx: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"dropx: {error.filename}: {error.strerror}", file=sys.stderr)
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"dropx: {place}{error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("dropx: interrupted; the same command goes on", file=sys.stderr)

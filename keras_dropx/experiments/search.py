@@ -101,6 +101,8 @@ class Search(keras_tuner.Tuner):
         num_classes: Integer.
         trials: Integer, how many at most.
         output: Folder; the search is in its subfolder `method`.
+        current: Function that returns whether the folder still holds this
+            search.
         on_epoch: Function without arguments, called after each epoch.
     """
 
@@ -113,6 +115,7 @@ class Search(keras_tuner.Tuner):
         trials,
         output,
         on_epoch=lambda: None,
+        current=lambda: True,
     ):
         folder = Path(output) / method
         tuner_id = os.environ.get("KERASTUNER_TUNER_ID", "tuner0")
@@ -123,6 +126,7 @@ class Search(keras_tuner.Tuner):
         self.settings = settings
         self.subsets = subsets
         self.on_epoch = on_epoch
+        self.current = current
         input_shape = subsets.train[0].shape[1:]
 
         def build(dropout):
@@ -154,22 +158,39 @@ class Search(keras_tuner.Tuner):
             self._execute(trial, execution)
             for execution in range(self.executions_per_trial)
         ]
+        self._check_current()
         return {
             self.settings.objective: float(np.mean(values)),
             **{f"execution_{k}": value for k, value in enumerate(values)},
         }
 
+    def on_trial_end(self, trial):
+        if trial.message:
+            # The service does not carry it to the chief.
+            folder = Path(self.get_trial_dir(trial.trial_id))
+            (folder / "reason").write_text(trial.message)
+        super().on_trial_end(trial)
+
     def pre_create_trial(self):
+        self._check_current()
         # KerasTuner asks again at once when there is nothing to do yet.
         if self._is_worker():
             time.sleep(0.05)
+
+    def _check_current(self):
+        if not self.current():
+            raise keras_tuner.errors.FatalError(
+                f"{self.directory} holds another search by now"
+            )
 
     def _execute(self, trial, execution):
         # Else the graphs of all trials stay in memory.
         keras.backend.clear_session()
         gc.collect()
-        # The order of the batches hangs on the global seed too.
-        keras.utils.set_random_seed(self.settings.seed)
+        # The order of the batches hangs on the global seed too; it is an
+        # execution's, the same for all trials.
+        order = self.settings.seed + execution
+        keras.utils.set_random_seed(order)
         hp = trial.hyperparameters
         model = self.hypermodel.build(hp)
         epochs = hp.values.get("tuner/epochs", self.settings.epochs)
@@ -182,9 +203,7 @@ class Search(keras_tuner.Tuner):
         history = self.hypermodel.fit(
             hp,
             model,
-            training_batches(
-                x, y, self.settings.panel.batch_size, self.settings.seed
-            ),
+            training_batches(x, y, self.settings.panel.batch_size, order),
             epochs=epochs,
             initial_epoch=hp.values.get("tuner/initial_epoch", 0),
             steps_per_epoch=steps_per_epoch(self.settings),

@@ -17,8 +17,14 @@ def read(folder):
     Args:
         folder: Path of a KerasTuner project; it need not exist yet.
     """
-    paths = sorted(folder.glob("trial_*/trial.json"))
-    return [Trial.load(str(path)) for path in paths]
+    trials = []
+    for path in folder.glob("trial_*/trial.json"):
+        trial = Trial.load(str(path))
+        reason = path.parent / "reason"
+        if trial.status == "FAILED" and reason.exists():
+            trial.message = reason.read_text()
+        trials.append(trial)
+    return sorted(trials, key=lambda trial: int(trial.trial_id))
 
 
 def completed(trials, settings):
@@ -31,8 +37,17 @@ def completed(trials, settings):
 
 
 def best(trials, settings):
-    """Returns the trial with the best score, or None."""
-    return next(iter(completed(trials, settings)), None)
+    """Returns the trial with the best score, or None.
+
+    Of Hyperband's only those with the most epochs are asked.
+    """
+
+    def epochs(trial):
+        return trial.hyperparameters.values.get("tuner/epochs", 0)
+
+    ended = completed(trials, settings)
+    most = max(map(epochs, ended), default=0)
+    return next((trial for trial in ended if epochs(trial) == most), None)
 
 
 def executions(trial):

@@ -4,15 +4,19 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import socket
 import sys
 import time
+import uuid
 from pathlib import Path
 
+import grpc
 import keras_tuner
 import numpy as np
 import tensorflow as tf
+from keras_tuner.src.distribute import oracle_client
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -86,10 +90,14 @@ def tune(
     output = Path(output)
     arguments = (settings, subsets, source["num_classes"], trials, output)
     if worker_id is not None:
-        if "chief" in worker_id and not launcher.is_launched():
+        if not launcher.is_launched() and (
+            "chief" in worker_id
+            or worker_id == "oracle"
+            or not re.fullmatch(r"[\w.-]+", worker_id)
+        ):
             raise UserError(
-                f"--worker-id {worker_id}: the name of a worker must not "
-                "contain 'chief'"
+                f"--worker-id {worker_id}: expected letters, digits, '.', '_' "
+                "and '-', not 'oracle', and no 'chief' in it"
             )
         _join(*arguments, chief, worker_id)
         return
@@ -97,8 +105,6 @@ def tune(
         chief = _check_chief(chief, len(settings.methods))
     with _locked(output):
         _keep_settings(settings, output, overwrite)
-        for method in settings.methods:
-            _over(output, method).unlink(missing_ok=True)
         for path in output.glob("*/trial_*"):
             search.attempts_file(path).unlink(missing_ok=True)
         # A pipe has no width of its own.
@@ -124,8 +130,13 @@ def _search_here(settings, subsets, num_classes, trials, output, console):
         for method in settings.methods:
             task = bar.add_task(f"search: {method}", total=trials)
 
+            shown = 0.0
+
             def on_epoch(method=method, task=task):
-                _show(bar, task, method, output)
+                nonlocal shown
+                if time.monotonic() > shown + 0.5:
+                    shown = time.monotonic()
+                    _show(bar, task, method, output)
 
             tuner = search.Search(
                 settings, method, subsets, num_classes, trials, output, on_epoch
@@ -148,8 +159,10 @@ def _search_in_processes(
         }
 
         def progress():
-            for method, task in tasks.items():
+            return [
                 _show(bar, task, method, output)
+                for method, task in tasks.items()
+            ]
 
         if not workers:
             console.print(
@@ -183,42 +196,60 @@ def _join(settings, subsets, num_classes, trials, output, chief, worker_id):
         methods = [x for x in methods if worker_id == f"chief-{x[1]}"]
     for number, method in methods:
         os.environ["KERASTUNER_ORACLE_PORT"] = str(port + number)
-        over = _over(output, method)
+        note = output / method / "over"
+
+        def over(note=note):
+            return note.exists() and int(note.read_text()) >= trials
+
         is_chief = worker_id.startswith("chief")
         if not is_chief and not _wait_for_chief(address, port + number, over):
             print(f"The search of {method} is over.")
             continue
-        tuner = search.Search(
-            settings, method, subsets, num_classes, trials, output
-        )
-        tuner.search()
+        try:
+            search.Search(
+                settings,
+                method,
+                subsets,
+                num_classes,
+                trials,
+                output,
+                current=lambda: _kept_settings(output) == kept,
+            ).search()
+        except grpc.RpcError as error:
+            # The chief may have ended between two questions.
+            if not over():
+                raise ProcessError(
+                    f"the chief at {address}:{port + number} does not answer: "
+                    f"{error.details()}"
+                ) from None
+        except keras_tuner.errors.FatalError as error:
+            raise ProcessError(str(error)) from None
         if is_chief:
-            over.touch()
-
-
-def _over(output, method):
-    """Returns the path of the note that a search's chief has ended."""
-    return output / method / "over"
+            note.write_text(str(trials))
 
 
 def _wait_for_chief(address, port, over):
     """Returns whether there is a chief; False once its search is over."""
     print(f"Waiting for the chief at {address}:{port}", flush=True)
-    while not over.exists():
+    # KerasTuner would wait for an hour for a chief that has just ended.
+    oracle_client.TIMEOUT = 60
+    while True:
         with contextlib.suppress(OSError):
             socket.create_connection((address, port), 5).close()
             return True
+        if over():
+            return False
         time.sleep(0.5)
-    return False
 
 
 def _report(settings, subsets, source, seeds, output, console):
-    arms, best = [Arm("plain")], {}
+    arms, best, counts = [Arm("plain")], {}, {}
     for method in settings.methods:
         trials = trials_report.read(output / method)
         console.print(trials_report.table(trials, settings, method))
         for line in trials_report.failures(trials):
             console.print(line)
+        counts[method] = len(trials)
         best[method] = trials_report.best(trials, settings)
         if best[method] is None:
             raise ProcessError(
@@ -243,12 +274,16 @@ def _report(settings, subsets, source, seeds, output, console):
     arms.append(
         Arm("dropout-remasked", lambda: AugmentedDropout(rate), mask_offset=1)
     )
+    claim = f"Is dropout, the best of {counts['dropout']} trials, worth it?"
+    if settings.method != "dropout":
+        claim = (
+            f"Is the best of {counts[settings.method]} trials of "
+            f"{settings.method} better than the best of {counts['dropout']} "
+            "of dropout?"
+        )
     panel = settings.panel._replace(
         name="tune",
-        claim=(
-            f"Is the best trial of {settings.method} better than dropout "
-            "tuned with as many trials?"
-        ),
+        claim=claim,
         arms=tuple(arms),
         contrasts=tuple(contrasts),
         floor=Contrast("test_accuracy", "dropout-remasked", "dropout", 0.5),
@@ -311,6 +346,7 @@ def _show(bar, task, method, output):
         running += trial.status == "RUNNING"
     text = f"search: {method}"
     bar.update(task, completed=ended, description=f"{text} ({running} running)")
+    return ended
 
 
 def _bar(console, unit="trials"):
@@ -357,23 +393,28 @@ def _locked(output):
                 f"another dropx tune works in {output}. Wait for it, join it "
                 "with --chief and --worker-id, or give another --output"
             ) from None
+        except OSError:
+            pass  # Some network file systems have no locks.
         yield
 
 
 def _keep_settings(settings, output, overwrite):
+    path = output / "search.json"
     if overwrite:
-        for method in ("any", *search.METHODS):
-            shutil.rmtree(output / method, ignore_errors=True)
-        shutil.rmtree(output / "logs", ignore_errors=True)
-        for name in ("search.json", "search.log", "runs.jsonl", "tune.png"):
-            (output / name).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
     kept = _kept_settings(output)
     if kept is not None:
         _check_same(settings, kept, output)
         return
-    path = output / "search.json"
+    # Without its settings a search is what an --overwrite has left.
+    for name in ("any", *search.METHODS, "logs"):
+        if (output / name).exists():
+            shutil.rmtree(output / name)
+    for name in ("search.log", "runs.jsonl", "tune.png"):
+        (output / name).unlink(missing_ok=True)
     new = path.with_suffix(".new")
-    new.write_text(json.dumps(settings._asdict(), indent=1) + "\n")
+    kept = {**settings._asdict(), "id": uuid.uuid4().hex}
+    new.write_text(json.dumps(kept, indent=1) + "\n")
     new.replace(path)
 
 

@@ -136,7 +136,9 @@ class DropoutHyperModel(keras_tuner.HyperModel):
     def _start(self, hp, model, trial):
         self._execution = self._execution + 1 if trial is self._trial else 0
         self._trial = trial
-        text = f"{self.seed} {trial.trial_id} {self._execution}"
+        # KerasTuner pads the ids to the width of the number of trials.
+        trial_id = trial.trial_id.lstrip("0")
+        text = f"{self.seed} {trial_id} {self._execution}"
         keras.utils.set_random_seed(zlib.crc32(text.encode()))
         fresh = self.build(hp)
         # Hyperband goes on from the weights of an earlier trial.

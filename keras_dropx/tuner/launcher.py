@@ -71,21 +71,31 @@ def launch(chiefs, workers, log_folder, progress, interval=0.5):
         chiefs: Dict from a name to a command, a list of strings.
         workers: Dict from a name to a command.
         log_folder: Folder that gets `<name>.log`.
-        progress: Function without arguments, called every `interval`.
+        progress: Function without arguments, called every `interval`; what
+            it returns changes with each trial that ends.
         interval: Float, in seconds.
 
     Raises:
-        ProcessError: If a chief dies, a worker fails, or one dies 20 times.
+        ProcessError: If a chief dies, a worker fails, or one dies 20 times
+            while no trial ends.
     """
     os.makedirs(log_folder, exist_ok=True)
     commands = {**chiefs, **workers}
+    environments = {
+        # The processes share a GPU, of which TensorFlow takes all at once.
+        **dict.fromkeys(workers, {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}),
+        # A chief only builds models.
+        **dict.fromkeys(chiefs, {"CUDA_VISIBLE_DEVICES": "-1"}),
+    }
     deaths = dict.fromkeys(workers, 0)
     processes = {}
-    over = None
+    over = ended = None
     previous = signal.signal(signal.SIGTERM, _exit)
     try:
         for name, command in commands.items():
-            processes[name] = _start(name, command, log_folder)
+            processes[name] = _start(
+                name, command, log_folder, environments[name]
+            )
         while processes:
             time.sleep(interval)
             for name in list(processes):
@@ -105,11 +115,15 @@ def launch(chiefs, workers, log_folder, progress, interval=0.5):
                 deaths[name] += 1
                 if deaths[name] == DEATHS:
                     raise ProcessError(
-                        f"{name} died {DEATHS} times, the last time it "
-                        f"{_end(code)} ({log})"
+                        f"{name} died {DEATHS} times while no trial ended, "
+                        f"the last time it {_end(code)} ({log})"
                     )
-                processes[name] = _start(name, commands[name], log_folder)
-            progress()
+                processes[name] = _start(
+                    name, commands[name], log_folder, environments[name]
+                )
+            now = progress()
+            if now != ended:
+                ended, deaths = now, dict.fromkeys(workers, 0)
             if not processes.keys() & chiefs.keys():
                 over = over or time.monotonic()
                 if time.monotonic() > over + PATIENCE:
@@ -136,7 +150,7 @@ def end_with_launcher():
         threading.Thread(target=watch, daemon=True).start()
 
 
-def _start(name, command, log_folder):
+def _start(name, command, log_folder, environment):
     with open(os.path.join(log_folder, f"{name}.log"), "ab") as log:
         return subprocess.Popen(
             command,
@@ -145,7 +159,7 @@ def _start(name, command, log_folder):
             stderr=subprocess.STDOUT,
             # The terminal's Ctrl-C is for the launcher, which passes it on.
             start_new_session=True,
-            env={**os.environ, WATCHED: "1"},
+            env={**os.environ, **environment, WATCHED: "1"},
         )
 
 

@@ -7,9 +7,12 @@ restart which combinations come next, and Bayesian optimisation where its
 random numbers were.
 """
 
+import contextlib
 import functools
 import json
 import os
+import sys
+import traceback
 
 import keras_tuner
 import numpy as np
@@ -19,6 +22,18 @@ ENDED = ("COMPLETED", "FAILED")
 
 class _Durable:
     """A mixin for `keras_tuner.Oracle`."""
+
+    def create_trial(self, tuner_id):
+        with _end_a_chief_that_fails():
+            return super().create_trial(tuner_id)
+
+    def update_trial(self, trial_id, metrics, step=0):
+        with _end_a_chief_that_fails():
+            return super().update_trial(trial_id, metrics, step)
+
+    def end_trial(self, trial):
+        with _end_a_chief_that_fails():
+            super().end_trial(trial)
 
     def save(self):
         _write(self._get_oracle_fname(), self.get_state())
@@ -58,7 +73,22 @@ class BayesianOptimizationOracle(
 
 
 class HyperbandOracle(_Durable, keras_tuner.oracles.HyperbandOracle):
-    """Gives many trials few epochs, and the best of them more."""
+    """Gives many trials few epochs, and the best of them more.
+
+    It begins with the largest bracket that fits into the number of trials:
+    KerasTuner's largest would be cut off before any trial got more epochs.
+    """
+
+    def __init__(self, max_trials, **kwargs):
+        super().__init__(**kwargs)
+        self.max_trials = max_trials
+        while self._current_bracket > 0 and max_trials < sum(
+            self._get_size(self._current_bracket, number)
+            for number in range(self._current_bracket + 1)
+        ):
+            self._current_bracket -= 1
+        self._brackets = []
+        self._start_new_bracket()
 
 
 class GridSearchOracle(_Durable, keras_tuner.oracles.GridSearchOracle):
@@ -100,9 +130,11 @@ def make_oracle(kind, objective, direction, trials, epochs, seed):
     }
     if kind == "hyperband":
         oracle = HyperbandOracle(
-            max_epochs=epochs, hyperband_iterations=trials, **arguments
+            max_trials=trials,
+            max_epochs=epochs,
+            hyperband_iterations=trials,
+            **arguments,
         )
-        oracle.max_trials = trials
     else:
         kinds = {
             "random": RandomSearchOracle,
@@ -112,6 +144,22 @@ def make_oracle(kind, objective, direction, trials, epochs, seed):
         oracle = kinds[kind](max_trials=trials, **arguments)
     oracle.verbose = 0
     return oracle
+
+
+@contextlib.contextmanager
+def _end_a_chief_that_fails():
+    """Ends the process of a chief in which an error occurs.
+
+    KerasTuner does not release its lock then, and the chief would hang.
+    """
+    try:
+        yield
+    except Exception:
+        if "chief" not in os.environ.get("KERASTUNER_TUNER_ID", ""):
+            raise
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def _write(path, state):

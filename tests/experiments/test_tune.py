@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import time
+import types
 
+import keras_tuner
 import numpy as np
 import pytest
 
@@ -177,6 +179,56 @@ def test_a_trial_that_fails_is_recorded_and_the_search_goes_on(
     status = [trial.status for trial in trials(tmp_path / "dropout")]
     assert status == ["COMPLETED", "FAILED", "COMPLETED"]
     assert "Trial 1 failed: MemoryError: no room for it" in printed
+    # The service between a worker and its chief does not carry the message.
+    path = tmp_path / "dropout" / "trial_1" / "trial.json"
+    path.write_text(
+        json.dumps({**json.loads(path.read_text()), "message": None})
+    )
+    printed = dropx(*arguments, "--output", tmp_path)
+    assert "Trial 1 failed: MemoryError: no room for it" in printed
+
+
+def test_hyperband_s_winner_is_one_of_the_longest_trainings(tmp_path):
+    def trial(score, epochs):
+        return types.SimpleNamespace(
+            status="COMPLETED",
+            score=score,
+            hyperparameters=types.SimpleNamespace(
+                values={"tuner/epochs": epochs}
+            ),
+        )
+
+    found = [trial(0.9, 2), trial(0.7, 4), trial(0.8, 4), trial(0.95, 3)]
+    assert trials_report.best(found, settings_of()).score == 0.8
+    assert trials_report.best([], settings_of()) is None
+
+
+def test_another_search_in_the_folder_ends_a_worker(tmp_path, data_dir):
+    splits, _ = datasets.splits("digits", 300, data_dir)
+    searched = search.Search(
+        settings_of(epochs=1),
+        "any",
+        splits(0),
+        10,
+        2,
+        tmp_path,
+        current=lambda: len(trials(tmp_path / "any")) < 1,
+    )
+    with pytest.raises(keras_tuner.errors.FatalError, match="another search"):
+        searched.search()
+    (found,) = trials(tmp_path / "any")
+    assert found.status == "RUNNING"
+
+
+def test_an_overwrite_that_was_killed_leaves_nothing_to_go_on_with(
+    tmp_path, dropx
+):
+    arguments = [*FAST, "--trials", 1, "--method", "dropout"]
+    dropx(*arguments, "--output", tmp_path)
+    (tmp_path / "search.json").unlink()
+    (tmp_path / "dropout" / "trial_0" / "trial.json").unlink()
+    printed = dropx(*arguments, "--output", tmp_path)
+    assert "dropout: the best 1 of 1 trials" in " ".join(printed.split())
 
 
 def test_a_trial_that_kills_its_process_thrice_is_given_up(tmp_path, data_dir):
@@ -252,7 +304,7 @@ def test_a_chief_and_two_workers_one_killed_in_mid_trial(tmp_path, data_dir):
                     if '"RUNNING"' in (path.parent / "trial.json").read_text()
                 ]
 
-            wait_for(running, 120)
+            wait_for(lambda: len(running()) == 2, 120)
             (victim,) = (
                 pid
                 for pid, words in processes_of(output)
@@ -290,6 +342,9 @@ def test_a_chief_and_two_workers_one_killed_in_mid_trial(tmp_path, data_dir):
     assert len(set(values)) == 6
     assert "dropout: the best 6 of 6 trials" in text
     assert len(list((output / "logs").glob("worker-*.log"))) == 2
+
+    attempts = [path.read_text() for path in folder.glob("*/attempts")]
+    assert sorted(attempts) == ["1"] * 5 + ["2"]
 
     # Who comes too late is told so, and does not wait.
     late = command(data_dir, *arguments, "--worker-id", "late")
@@ -378,7 +433,15 @@ def test_memory_does_not_grow_over_50_trials(tmp_path, data_dir):
         ),
         (
             ["--chief", "127.0.0.1:8000", "--worker-id", "my-chief"],
-            "must not contain 'chief'",
+            "no 'chief' in it",
+        ),
+        (
+            ["--chief", "127.0.0.1:8000", "--worker-id", "oracle"],
+            "not 'oracle'",
+        ),
+        (
+            ["--chief", "127.0.0.1:8000", "--worker-id", "../a"],
+            "expected letters",
         ),
         (
             ["--workers", "1", "--chief", "192.0.2.1:8000"],
