@@ -213,7 +213,7 @@ def test_gradient_probe_agrees_with_a_tape_and_changes_nothing():
     with tf.GradientTape() as tape:
         logits = arm.model(x, training=True)
         tape.watch(logits)
-        loss = arm.loss(y, logits)
+        loss = arm.model.loss(y, logits)
     kernels = [
         variable.value for variable in arm.model.trainable_variables[::2]
     ]

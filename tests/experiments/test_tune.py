@@ -394,26 +394,44 @@ def test_killed_at_five_random_moments_it_ends_as_if_it_never_was(
     assert all(expected[key][1] == score for key, score in kept.items())
 
 
+MEMORY = """
+import os, sys
+from keras_dropx.experiments import datasets, search
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+class Measured(search.Search):
+    def on_trial_end(self, trial):
+        super().on_trial_end(trial)
+        print("MiB", resident(), flush=True)
+
+data_dir, output = sys.argv[1:]
+settings = search.Settings(
+    "digits", 300, "mlp", "any", "random", 1, 1, "val_accuracy", 0,
+    (0.0, 0.5), (1e-5, 1e-2), (0.05, 0.5),
+)
+splits, _ = datasets.splits("digits", 300, data_dir)
+Measured(settings, "any", splits(0), 10, 50, output).search()
+"""
+
+
 def test_memory_does_not_grow_over_50_trials(tmp_path, data_dir):
-    def resident():
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-    splits, _ = datasets.splits("digits", 300, data_dir)
-    settings = settings_of(epochs=1, method="any")
-    sizes = []
-
-    class Measured(search.Search):
-        def on_trial_end(self, trial):
-            super().on_trial_end(trial)
-            sizes.append(resident())
-
-    Measured(settings, "any", splits(0), 10, 50, tmp_path).search()
+    """In a process of its own, whose memory holds nothing else."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, data_dir, tmp_path],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = done.stdout.splitlines()
+    sizes = [float(x.split()[1]) for x in lines if x.startswith("MiB")]
     assert len(sizes) == 50
-    # The first trials fill caches. 25 that each left a model's graphs behind
-    # would be seen.
-    grown = (np.mean(sizes[45:]) - np.mean(sizes[20:25])) / 2**20
-    assert grown < 20, [size // 2**20 for size in sizes]
+    # The first trials fill caches; 25 that each left a model's graphs behind
+    # would take 150 MiB.
+    grown = np.mean(sizes[45:]) - np.mean(sizes[20:25])
+    assert grown < 20, sizes
 
 
 @pytest.mark.parametrize(
