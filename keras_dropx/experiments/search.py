@@ -101,9 +101,9 @@ class Search(keras_tuner.Tuner):
         num_classes: Integer.
         trials: Integer, how many at most.
         output: Folder; the search is in its subfolder `method`.
+        on_epoch: Function without arguments, called after each epoch.
         current: Function that returns whether the folder still holds this
             search.
-        on_epoch: Function without arguments, called after each epoch.
     """
 
     def __init__(

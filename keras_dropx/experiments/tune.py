@@ -31,7 +31,6 @@ from keras_dropx.errors import ProcessError, UserError
 from keras_dropx.experiments import datasets, report, search, trials_report
 from keras_dropx.experiments.panels import Arm, Contrast
 from keras_dropx.experiments.runner import Runs, run_panel
-from keras_dropx.layers import AugmentedDropout
 from keras_dropx.tuner import any_dropout, launcher
 
 LOOPBACK = "127.0.0.1"
@@ -231,8 +230,9 @@ def _join(settings, subsets, num_classes, trials, output, chief, worker_id):
 def _wait_for_chief(address, port, over):
     """Returns whether there is a chief; False once its search is over."""
     print(f"Waiting for the chief at {address}:{port}", flush=True)
-    # KerasTuner would wait for an hour for a chief that has just ended.
-    oracle_client.TIMEOUT = 60
+    # KerasTuner would wait for an hour for a chief that has just ended. Ten
+    # minutes are enough for many workers that ask for a Gaussian process.
+    oracle_client.TIMEOUT = 600
     while True:
         with contextlib.suppress(OSError):
             socket.create_connection((address, port), 5).close()
@@ -270,9 +270,8 @@ def _report(settings, subsets, source, seeds, output, console):
     if settings.method != "dropout":
         arms.append(Arm("winner", lambda: layer(settings.method)))
         contrasts.insert(0, Contrast("test_accuracy", "winner", "dropout", 0.5))
-    rate = layer("dropout").rate
     arms.append(
-        Arm("dropout-remasked", lambda: AugmentedDropout(rate), mask_offset=1)
+        Arm("dropout-remasked", lambda: layer("dropout"), mask_offset=1)
     )
     claim = f"Is dropout, the best of {counts['dropout']} trials, worth it?"
     if settings.method != "dropout":

@@ -71,10 +71,9 @@ def words(seed, shape, stream=FORWARD, extended=False):
     """Draws independent uniform words.
 
     The second word matters for one element in 65,536, whose first word is
-    that of the threshold. So the elements of a row share one
-    (of rows up to `LONGEST_ROW`): the law of each
-    element is exact, and two of a row are dependent only where both are that
-    one, with a probability of 2^-32.
+    that of the threshold. So the elements of a row of up to `LONGEST_ROW`
+    share one: the law of each element is exact, and two of a row are dependent
+    only where both are that one, with a probability of 2^-32.
 
     Args:
         seed: Seed tensor from `next_seed`.

@@ -26,8 +26,7 @@ def bits16(seed, stream, shape):
         count += index * jnp.uint32(stride)
     key = jnp.asarray(seed, "uint32")
     drawn = threefry2x32_p.bind(
-        *jnp.broadcast_arrays(key[0], key[1], jnp.uint32(stream), count)[:3],
-        count,
+        *jnp.broadcast_arrays(key[0], key[1], jnp.uint32(stream), count)
     )
     parts = [part for word in drawn for part in (word >> 16, word & 0xFFFF)]
     words = jnp.concatenate(parts, axis=-1)[..., :last]
