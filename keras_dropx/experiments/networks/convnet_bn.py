@@ -1,5 +1,7 @@
 import keras
 
+from keras_dropx.experiments.networks.parts import check_images, site
+
 
 def convnet_bn(input_shape, num_classes, dropout=None, filters=(32, 32, 64)):
     """Builds a small convnet: (conv, BN, ReLU, dropout site, pool) per block.
@@ -19,11 +21,7 @@ def convnet_bn(input_shape, num_classes, dropout=None, filters=(32, 32, 64)):
     Raises:
         ValueError: If the images are smaller than 8 × 8.
     """
-    if len(input_shape) != 3 or min(input_shape[:2]) < 8:
-        raise ValueError(
-            "convnet_bn takes images of at least 8 × 8 pixels, "
-            f"(height, width, channels). Received: input_shape={input_shape}"
-        )
+    check_images("convnet_bn", input_shape, 8)
     inputs = x = keras.Input(input_shape)
     for number, channels in enumerate(filters, 1):
         x = keras.layers.Conv2D(
@@ -31,8 +29,7 @@ def convnet_bn(input_shape, num_classes, dropout=None, filters=(32, 32, 64)):
         )(x)
         x = keras.layers.BatchNormalization(momentum=0.9)(x)
         x = keras.layers.ReLU()(x)
-        if dropout is not None:
-            x = dropout()(x)
+        x = site(dropout, x)
         if number < len(filters):
             x = keras.layers.MaxPooling2D()(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
