@@ -2,6 +2,14 @@
 
 Pixel values are passed on as they are stored (digits: 0..16, most others:
 0..255); scaling them belongs to the recipe, which knows its network.
+
+The data sets of the papers:
+
+| name | how |
+| --- | --- |
+| `digits`, `mnist`, `fashion_mnist`, ... | `load`, then `arrays` |
+| `svhn_cropped` | so too; `train_split="train+extra"` gives 7.4 GB |
+| `imagenet2012` | `load(decode=False)`, then the functions of `streaming` |
 """
 
 import contextlib
@@ -20,7 +28,7 @@ from keras_dropx.experiments.preparation import DatasetError
 __all__ = ["DatasetError", "Digits", "Subsets", "arrays", "load", "subsets"]
 
 
-def load(name, data_dir=None, download=False):
+def load(name, data_dir=None, download=False, train_split="train", decode=True):
     """Loads the training and the test part of a data set.
 
     The test part is the split `test`, or `validation` where there is no
@@ -36,6 +44,12 @@ def load(name, data_dir=None, download=False):
             `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
         download: bool, whether a data set that is not prepared in `data_dir`
             may be downloaded. Defaults to `False`.
+        train_split: string, the training part in TFDS's words, such as
+            `"train+extra"` (all 604,388 images of `svhn_cropped`) or
+            `"train[:45000]"`. Defaults to `"train"`.
+        decode: bool. With `False` images come as the bytes of their files, as
+            `streaming` wants the images of varying shape of `imagenet2012`.
+            Defaults to `True`.
 
     Returns:
         A tuple `(train, test, info)`: two `tf.data.Dataset`s of
@@ -43,7 +57,8 @@ def load(name, data_dir=None, download=False):
 
     Raises:
         DatasetError: if the data set is unknown, not prepared, cannot be
-            downloaded or written, or has no labels or test split.
+            downloaded or written, has no labels, test split or `train_split`,
+            or (`decode=False`) its images are no image files.
 
     Example:
 
@@ -72,10 +87,25 @@ def load(name, data_dir=None, download=False):
                 f"Data set '{name}' is damaged: remove {builder.data_dir}, "
                 "then load it again."
             )
+        decoders = None
+        if not decode:
+            image = builder.info.supervised_keys[0]
+            if not isinstance(
+                builder.info.features[image], tfds.features.Image
+            ):
+                raise DatasetError(
+                    f"Data set '{name}' cannot be streamed: its images are "
+                    "not stored as image files."
+                )
+            decoders = {image: tfds.decode.SkipDecoding()}
         try:
             train, test = tfds.load(
                 name,
-                split=["train", preparation.find_test_split(builder, name)],
+                split=[
+                    train_split,
+                    preparation.find_test_split(builder, name),
+                ],
+                decoders=decoders,
                 data_dir=data_dir,
                 download=False,
                 shuffle_files=False,

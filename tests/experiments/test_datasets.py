@@ -349,6 +349,120 @@ def test_no_test_split(tmp_path):
         datasets.load("tiny_train_only", tmp_path)
 
 
+PAPERS = {
+    "mnist": ((28, 28, 1), 10, ["train", "test"]),
+    "fashion_mnist": ((28, 28, 1), 10, ["train", "test"]),
+    "cifar10": ((32, 32, 3), 10, ["train", "test"]),
+    "cifar100": ((32, 32, 3), 100, ["train", "test"]),
+    "svhn_cropped": ((32, 32, 3), 10, ["train", "test", "extra"]),
+    "stl10": ((96, 96, 3), 10, ["train", "test", "unlabelled"]),
+    "imagenet2012": (
+        (None, None, 3),
+        1000,
+        ["train", "validation", "test"],
+    ),
+}
+
+
+def write(name, folder, monkeypatch, count=3):
+    """Prepares a data set of TFDS from noise, with its own features.
+
+    Its splits have `count`, `count` + 1, ... examples; the labels of those
+    whose labels are withheld are -1, as TFDS has them.
+    """
+    shape, num_classes, splits = PAPERS[name]
+    builder = tfds.builder(name, data_dir=folder)
+    keys = [key for key in builder.info.features if key not in KEYS]
+
+    def examples(split, count):
+        rng = np.random.default_rng(count)
+        for i in range(count):
+            size = [side or int(rng.integers(30, 60)) for side in shape]
+            label = int(rng.integers(num_classes)) if i else num_classes - 1
+            if split == "unlabelled" or (None in shape and split == "test"):
+                label = -1
+            yield (
+                f"{split}-{i}",
+                {
+                    "image": rng.integers(0, 256, size, "uint8"),
+                    "label": label,
+                    **{key: EXTRAS[key](split, i) for key in keys},
+                },
+            )
+
+    def split_generators(self, dl_manager):
+        return {
+            split: examples(split, count + i) for i, split in enumerate(splits)
+        }
+
+    monkeypatch.setattr(type(builder), "_split_generators", split_generators)
+    builder.download_and_prepare()
+    monkeypatch.undo()
+
+
+KEYS = ("image", "label")
+EXTRAS = {
+    "id": lambda split, i: f"{split}_{i}",
+    "coarse_label": lambda split, i: i,
+    "file_name": lambda split, i: f"{split}_{i}.JPEG",
+}
+
+
+@pytest.mark.parametrize("name", [n for n in PAPERS if n != "imagenet2012"])
+def test_data_sets_of_the_papers(name, tmp_path, monkeypatch):
+    shape, num_classes, _ = PAPERS[name]
+    write(name, tmp_path, monkeypatch)
+    train, test, info = datasets.load(name, tmp_path)
+    images, labels = datasets.arrays(train)
+    assert images.shape == (3, *shape) and images.max() > 200
+    assert labels.shape == (3,) and labels.max() == num_classes - 1
+    images, labels = datasets.arrays(test)
+    assert images.shape == (4, *shape) and labels.min() >= 0
+    assert info.features["label"].num_classes == num_classes
+
+
+@pytest.mark.parametrize(
+    ("expression", "count"),
+    [("train+extra", 8), ("train[:2]", 2), ("extra", 5), ("train+test", 7)],
+)
+def test_split_expression(expression, count, tmp_path, monkeypatch):
+    write("svhn_cropped", tmp_path, monkeypatch)
+    train, test, _ = datasets.load(
+        "svhn_cropped", tmp_path, train_split=expression
+    )
+    assert len(datasets.arrays(train)[1]) == count == int(train.cardinality())
+    assert len(datasets.arrays(test)[1]) == 4
+
+
+@pytest.mark.parametrize("expression", ["train+extra", "train[:2", "", "tran"])
+def test_split_that_is_not_there(expression, folder):
+    with refused("Data set 'digits' cannot be read from [^\n]*", folder):
+        datasets.load("digits", folder, train_split=expression)
+
+
+def test_varying_shapes_come_encoded(tmp_path, monkeypatch):
+    write("imagenet2012", tmp_path, monkeypatch)
+    train, test, info = datasets.load("imagenet2012", tmp_path)
+    with refused("Images of varying shape .*"):
+        datasets.arrays(train)
+    encoded, encoded_test, _ = datasets.load(
+        "imagenet2012", tmp_path, decode=False
+    )
+    assert int(encoded.cardinality()) == 3
+    for want, got in ((train, encoded), (test, encoded_test)):
+        for (image, label), (file, same) in zip(want, got, strict=True):
+            assert label == same and label >= 0
+            np.testing.assert_array_equal(image, tf.io.decode_jpeg(file))
+    assert len(list(test)) == 4
+    assert info.features["label"].num_classes == 1000
+
+
+def test_images_that_are_no_files(folder):
+    message = "Data set 'digits' cannot be streamed: its images are not .*"
+    with refused(message, folder):
+        datasets.load("digits", folder, decode=False)
+
+
 def test_no_supervised_keys(tmp_path):
     with refused("Data set 'tiny_unlabelled' is not made of .*", tmp_path):
         datasets.load("tiny_unlabelled", tmp_path, download=True)
