@@ -1,0 +1,7 @@
+"""Baselines that the papers' tables name, and control arms of our own."""
+
+from keras_dropx.experiments.baselines.noise_matched_dropout import (
+    NoiseMatchedDropout,
+)
+
+__all__ = ["NoiseMatchedDropout"]
