@@ -1,5 +1,7 @@
 """Baselines that the papers' tables name, and control arms of our own."""
 
+from keras_dropx.experiments.baselines.concrete_dropout import ConcreteDropout
+from keras_dropx.experiments.baselines.link_kernels import link_kernels
 from keras_dropx.experiments.baselines.noise_matched_dropout import (
     NoiseMatchedDropout,
 )
@@ -7,4 +9,9 @@ from keras_dropx.experiments.baselines.smoothed_gradient_dense import (
     SmoothedGradientDense,
 )
 
-__all__ = ["NoiseMatchedDropout", "SmoothedGradientDense"]
+__all__ = [
+    "ConcreteDropout",
+    "NoiseMatchedDropout",
+    "SmoothedGradientDense",
+    "link_kernels",
+]
