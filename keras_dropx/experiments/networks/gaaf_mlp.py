@@ -9,6 +9,7 @@ def gaaf_mlp(
     dropout=None,
     activation=None,
     units=(512, 256, 256),
+    hidden=None,
 ):
     """Builds the GAAF paper's network for MNIST: 784-512-256-256-10, tanh.
 
@@ -23,6 +24,7 @@ def gaaf_mlp(
         activation: Function that returns a new activation layer for each
             hidden layer. None: tanh.
         units: Integers, the widths of the hidden layers.
+        hidden: As in `mlp`.
 
     Returns:
         `keras.Model` with the layers `hidden_1`, …, `logits`.
@@ -36,5 +38,7 @@ def gaaf_mlp(
         def activation():
             return keras.layers.Activation("tanh")
 
-    model = mlp(input_shape, num_classes, dropout, activation, units)
+    model = mlp(
+        input_shape, num_classes, dropout, activation, units, hidden=hidden
+    )
     return keras.Model(model.inputs, model.outputs, name="gaaf_mlp")

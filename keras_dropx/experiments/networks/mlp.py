@@ -10,6 +10,7 @@ def mlp(
     activation=None,
     units=(256, 256),
     exact=False,
+    hidden=None,
 ):
     """Builds a multilayer perceptron, a dropout site behind each hidden layer.
 
@@ -22,6 +23,8 @@ def mlp(
         units: Integers, the widths of the hidden layers.
         exact: Whether the layer behind a site takes the masking layer in as
             `MaskedInput`, for the exact weight gradients of Eq. 9.
+        hidden: Function of (units, name) that returns a hidden layer and its
+            activation in one, or None: `Dense`, then `activation`.
 
     Returns:
         `keras.Model` with the layers `hidden_1`, …, `logits`.
@@ -36,8 +39,12 @@ def mlp(
         return MaskedInput(layer, site)(x) if exact else layer(site(x))
 
     for number, width in enumerate(units, 1):
-        x = linear(keras.layers.Dense(width, name=f"hidden_{number}"), x)
-        x = activation()(x) if activation else keras.layers.ReLU()(x)
+        name = f"hidden_{number}"
+        if hidden is not None:
+            x = linear(hidden(width, name), x)
+        else:
+            x = linear(keras.layers.Dense(width, name=name), x)
+            x = activation()(x) if activation else keras.layers.ReLU()(x)
         if dropout is not None:
             site = dropout()
     # Softmax and loss want float32 under mixed precision too.
