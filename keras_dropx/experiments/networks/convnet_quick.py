@@ -21,9 +21,10 @@ def convnet_quick(input_shape, num_classes, dropout=None, scale=1.0):
     are the inputs of the two dense layers, as in the augmented-dropout paper
     (rates 0.005 to 0.3 there). Weights begin normal with Caffe's
     standard deviations (0.0001, 0.01, 0.01, 0.1, 0.1, in order), biases at 0.
-    They are for the full size: at a `scale` below 1 they are divided by its
-    square root in the layers that have fewer inputs. Caffe trains the biases at
-    twice the learning rate: that is not done here.
+    They are for pixels of 0 to 255 less their mean: with inputs near 1 training
+    stays at chance for a long time. They are for the full size, too: in layers
+    whose inputs `scale` makes fewer they are divided by its square root. Caffe
+    trains the biases at twice the learning rate: that is not done here.
 
     Args:
         input_shape: Tuple (height, width, channels), square, 8 × 8 or larger;

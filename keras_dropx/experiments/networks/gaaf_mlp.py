@@ -30,7 +30,7 @@ def gaaf_mlp(
         `keras.Model` with the layers `hidden_1`, …, `logits`.
 
     Reference:
-        Hahn and Choi, 2018, "Understanding Dropout as an Optimization Trick",
+        Hahn and Choi, 2018, "Gradient Acceleration in Activation Functions",
         Sections 3 and 5.1.
     """
     if activation is None:
@@ -41,4 +41,4 @@ def gaaf_mlp(
     model = mlp(
         input_shape, num_classes, dropout, activation, units, hidden=hidden
     )
-    return keras.Model(model.inputs, model.outputs, name="gaaf_mlp")
+    return keras.Model(model.input, model.output, name="gaaf_mlp")

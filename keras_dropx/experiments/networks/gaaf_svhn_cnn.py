@@ -46,7 +46,7 @@ def gaaf_svhn_cnn(
         ValueError: If the images are smaller than 4 × 4.
 
     Reference:
-        Hahn and Choi, 2018, "Understanding Dropout as an Optimization Trick",
+        Hahn and Choi, 2018, "Gradient Acceleration in Activation Functions",
         Section 5.2.
     """
     check_images("gaaf_svhn_cnn", input_shape, 4)

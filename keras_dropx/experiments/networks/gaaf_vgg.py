@@ -46,7 +46,7 @@ def gaaf_vgg(
         ValueError: If the images are smaller than 8 × 8.
 
     Reference:
-        Hahn and Choi, 2018, "Understanding Dropout as an Optimization Trick",
+        Hahn and Choi, 2018, "Gradient Acceleration in Activation Functions",
         Section 5.2; Simonyan and Zisserman, 2015, "Very Deep Convolutional
         Networks for Large-Scale Image Recognition".
     """

@@ -25,9 +25,9 @@ def nin(input_shape, num_classes, dropout=None, scale=1.0):
     uses, has the average pool, and is followed.
 
     Weights begin normal with standard deviation 0.05, as in the first author's
-    definition for CIFAR-10; biases at 0. It is for the full size: at a `scale`
-    below 1 it is divided by its square root in the layers that have fewer
-    inputs.
+    definition for CIFAR-10; biases at 0. With small images inputs near 1 are
+    too weak for it, and training stays at chance. It is for the full size, too:
+    in layers whose inputs `scale` makes fewer it is divided by its square root.
 
     Args:
         input_shape: Tuple (height, width, channels), square, 4 × 4 or larger;
