@@ -55,6 +55,9 @@ def training_batches(x, y, batch_size, seed, first_step=0, augmentation=None):
             images = augment(images, stream(seed, AUGMENTATION, step))
         return images, tf.gather(y, indices)
 
+    # To end the autotuning of a pipeline can take longer than an epoch.
+    options = tf.data.Options()
+    options.autotune.enabled = False
     return (
         tf.data.Dataset.counter(first_pass)
         .map(order)
@@ -66,7 +69,8 @@ def training_batches(x, y, batch_size, seed, first_step=0, augmentation=None):
                 tf.data.INFINITE_CARDINALITY
             )
         )
-        .prefetch(tf.data.AUTOTUNE)
+        .prefetch(2)
+        .with_options(options)
     )
 
 
