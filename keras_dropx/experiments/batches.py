@@ -38,16 +38,8 @@ def training_batches(x, y, batch_size, seed, first_step=0, augmentation=None):
         x, y = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
 
     def order(number):
-        words = tf.random.stateless_uniform(
-            (size,),
-            stream(seed, ORDER, number),
-            None,
-            None,
-            tf.int64,
-            alg="philox",
-        )
         start = tf.where(number == first_pass, left_out, 0)
-        return tf.argsort(words)[start:]
+        return permutation(size, stream(seed, ORDER, number))[start:]
 
     def batch(step, indices):
         images = tf.gather(x, indices)
@@ -84,3 +76,11 @@ def stream(seed, kind, number):
     """
     key = tf.constant((seed, kind), tf.int64)
     return tf.random.fold_in(key, number, alg="philox")
+
+
+def permutation(size, seed):
+    """Returns the numbers below `size` in an order that `seed` decides."""
+    words = tf.random.stateless_uniform(
+        (size,), seed, None, None, tf.int64, alg="philox"
+    )
+    return tf.argsort(words)

@@ -8,7 +8,7 @@ GluonCV publish them beside their weights.
 
 import tensorflow as tf
 
-from keras_dropx.experiments.batches import ORDER, stream
+from keras_dropx.experiments.batches import ORDER, permutation, stream
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -51,10 +51,7 @@ def training_stream(dataset, batch_size, seed, first_step=0, size=224):
             key = tf.random.fold_in(
                 stream(seed, ORDER, number), block, alg="philox"
             )
-            words = tf.random.stateless_uniform(
-                tf.shape(labels), key, None, None, tf.int64, alg="philox"
-            )
-            order = tf.argsort(words)
+            order = permutation(tf.size(labels), key)
             return tf.gather(images, order), tf.gather(labels, order)
 
         blocks = dataset.batch(BLOCK).enumerate()

@@ -362,6 +362,12 @@ PAPERS = {
         ["train", "validation", "test"],
     ),
 }
+# What some of them hold beside images and labels.
+OTHERS = {
+    "id": lambda split, i: f"{split}_{i}",
+    "coarse_label": lambda split, i: i,
+    "file_name": lambda split, i: f"{split}_{i}.JPEG",
+}
 
 
 def write(name, folder, monkeypatch, count=3):
@@ -372,7 +378,7 @@ def write(name, folder, monkeypatch, count=3):
     """
     shape, num_classes, splits = PAPERS[name]
     builder = tfds.builder(name, data_dir=folder)
-    keys = [key for key in builder.info.features if key not in KEYS]
+    others = set(builder.info.features) - {"image", "label"}
 
     def examples(split, count):
         rng = np.random.default_rng(count)
@@ -386,7 +392,7 @@ def write(name, folder, monkeypatch, count=3):
                 {
                     "image": rng.integers(0, 256, size, "uint8"),
                     "label": label,
-                    **{key: EXTRAS[key](split, i) for key in keys},
+                    **{key: OTHERS[key](split, i) for key in others},
                 },
             )
 
@@ -398,14 +404,6 @@ def write(name, folder, monkeypatch, count=3):
     monkeypatch.setattr(type(builder), "_split_generators", split_generators)
     builder.download_and_prepare()
     monkeypatch.undo()
-
-
-KEYS = ("image", "label")
-EXTRAS = {
-    "id": lambda split, i: f"{split}_{i}",
-    "coarse_label": lambda split, i: i,
-    "file_name": lambda split, i: f"{split}_{i}.JPEG",
-}
 
 
 @pytest.mark.parametrize("name", [n for n in PAPERS if n != "imagenet2012"])

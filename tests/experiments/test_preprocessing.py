@@ -181,9 +181,10 @@ def test_zca_with_fewer_images_than_pixels():
         got_train.ravel(), [-1 / root, 0, 1 / root, 0], atol=1e-6
     )
     np.testing.assert_allclose(got_test.ravel(), [1 / root, 2], rtol=1e-6)
-    faces = random_images(5, (8, 8, 3))
-    for images in prepare([("gcn",), ("zca",)], faces, faces[:2]):
-        assert np.all(np.isfinite(images))
+    few = random_images(5, (8, 8, 3))
+    for eps in 0.1, 1e-14:
+        for images in prepare([("zca", eps)], few, few[:2]):
+            assert np.all(np.isfinite(images))
 
 
 def test_resize_up_is_bilinear_between_centres():
