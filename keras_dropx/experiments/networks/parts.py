@@ -87,7 +87,8 @@ def overlapping_pool(layer, x, name):
 
     Their windows start at pixel 0 and the last one may reach over the edge
     ("ceil mode"): it is clipped there, and an average is over the pixels that
-    are left. n pixels become floor(n / 2).
+    are left. n pixels become floor(n / 2). (On the PyTorch backend Keras
+    repeats the edge instead, which changes averages at the far edges.)
 
     Args:
         layer: `keras.layers.MaxPooling2D` or `AveragePooling2D`, the class.
