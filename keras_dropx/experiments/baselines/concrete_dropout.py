@@ -37,7 +37,7 @@ class ConcreteDropout(keras.layers.Dropout):
 
     The two factors are the prior's and say how large the training set is. For
     a mean log-likelihood loss such as cross-entropy, N training samples and
-    a prior length scale l, the paper's KL/N (its Eq. 1 to 4) gives
+    a prior length scale l, KL/N, the paper's objective, gives
 
     ```
     weight_regularizer  = l² / (2N)

@@ -20,8 +20,8 @@ def distill(
     mean_i KL(teacher(x_i; mask) ‖ student(x_i))
     ```
 
-    with new masks, by SGD with momentum 0.9. What does not depend on the
-    student apart, its expectation over the masks is
+    with new masks, by SGD with momentum 0.9 (our choice of optimizer). What
+    does not depend on the student apart, its expectation over the masks is
     KL(E_mask[teacher(x; mask)] ‖ student(x)): the student learns the Monte
     Carlo average. It needs no labels. Student and teacher are in inference
     mode but for the teacher's dropout (as in `monte_carlo_predict`), so batch

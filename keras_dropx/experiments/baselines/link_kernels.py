@@ -23,7 +23,7 @@ def link_kernels(model):
             `ConcreteDropout`, or what is behind one is not one linear layer.
 
     Reference:
-        Gal, Hron, Kendall, 2017: Concrete Dropout, NIPS, Eq. 3.
+        Gal, Hron, Kendall, 2017: Concrete Dropout, NIPS.
     """
     if not isinstance(model, (keras.Sequential, keras.Function)) or (
         not model.built

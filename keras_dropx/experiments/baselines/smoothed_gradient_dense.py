@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_dropx import errors
+from keras_dropx.layers.shadowing import shadowed
 from keras_dropx.ops.split import value_of
 
 # tanh′(x) = Σ w·exp(-x²/2v), pairs (w, v), fitted with a largest error of
@@ -63,10 +64,14 @@ class SmoothedGradientDense(keras.layers.Dense):
     """
 
     def __init__(self, units, rate, activation="tanh", **kwargs):
-        errors.check_choice("activation", activation, _SLOPES)
         super().__init__(units, activation=activation, **kwargs)
+        if self.activation not in _SLOPES:
+            raise errors.invalid(
+                "activation", "'tanh', 'relu' or 'sigmoid'", activation
+            )
+        # Part of the activation, so that a probe in front of it sees dz.
+        self._smoothed = self.activation = _Smoothed(self.activation)
         self.rate = errors.check_rate("rate", rate)
-        self._slope = _SLOPES[activation]
 
     def call(self, inputs, training=False):
         if not training or self.rate == 0:
@@ -81,13 +86,32 @@ class SmoothedGradientDense(keras.layers.Dense):
             for x in (inputs, kernel)
         ]
         variance = self.rate / (1.0 - self.rate) * ops.matmul(*squares)
-        slope = self._slope(ops.cast(ops.stop_gradient(z), "float32"), variance)
-        return value_of(
-            self.activation(z), gradient_to=ops.cast(slope, z.dtype) * z
-        )
+        with shadowed(self._smoothed, variance=variance):
+            return self.activation(z)
 
     def get_config(self):
-        return {**super().get_config(), "rate": self.rate}
+        with shadowed(self, activation=self._smoothed.activation):
+            config = super().get_config()
+        return {**config, "rate": self.rate}
+
+
+class _Smoothed:
+    """The activation, with the slope for a variance while there is one."""
+
+    variance = None
+
+    def __init__(self, activation):
+        self.activation = activation
+        self.__name__ = activation.__name__
+
+    def __call__(self, z):
+        value = self.activation(z)
+        if self.variance is None:
+            return value
+        slope = _SLOPES[self.activation](
+            ops.cast(ops.stop_gradient(z), "float32"), self.variance
+        )
+        return value_of(value, gradient_to=ops.cast(slope, z.dtype) * z)
 
 
 def _tanh(z, variance):
@@ -110,4 +134,8 @@ def _relu(z, variance):
     return (1.0 + ops.erf(z / (deviation * math.sqrt(2.0)))) / 2.0
 
 
-_SLOPES = {"tanh": _tanh, "relu": _relu, "sigmoid": _sigmoid}
+_SLOPES = {
+    keras.activations.tanh: _tanh,
+    keras.activations.relu: _relu,
+    keras.activations.sigmoid: _sigmoid,
+}

@@ -5,8 +5,10 @@ import tensorflow as tf
 from scipy.integrate import quad
 from scipy.stats import norm
 
+from keras_dropx.callbacks import GradientInformation
 from keras_dropx.experiments.baselines import SmoothedGradientDense
 from keras_dropx.layers import MaskedInput
+from keras_dropx.models.copying import copy_model
 from keras_dropx.ops.masks import Noise
 
 RNG = np.random.default_rng(0)
@@ -56,7 +58,8 @@ def test_refusals():
     with pytest.raises(ValueError, match="`rate`. Expected a float value betw"):
         SmoothedGradientDense(4, 1.0)
     with pytest.raises(
-        ValueError, match="`activation`. Expected one of 'tanh', 'relu', 'sigm"
+        ValueError,
+        match="`activation`. Expected 'tanh', 'relu' or 'sigmoid'. Rec",
     ):
         SmoothedGradientDense(4, 0.5, "gelu")
     # Its product is not the one MaskedInput takes over.
@@ -174,12 +177,14 @@ def test_it_saves_and_loads(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     copy = loaded.get_layer("s")
-    assert copy.rate == 0.4 and copy.activation is keras.activations.relu
+    assert copy.rate == 0.4 and copy.get_config()["activation"] == "relu"
     assert copy.get_config() == layer.get_config()
-    for ours, theirs in zip(
-        gradients(copy)[1], gradients(layer)[1], strict=True
+    other = copy_model(model, lambda layer: None).get_layer("s")
+    for ours, theirs, others in zip(
+        *(gradients(x)[1] for x in (copy, layer, other)), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
+        np.testing.assert_array_equal(ours, others)
 
 
 @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
@@ -197,3 +202,22 @@ def test_mixed_precision_keeps_the_squares_in_float32(dtype):
     unit = {"mixed_float16": 2.0**-10, "mixed_bfloat16": 2.0**-7}[dtype]
     scale = np.abs(theirs[0]).max()
     np.testing.assert_allclose(ours[0], theirs[0], atol=20 * unit * scale)
+
+
+def test_probes_see_its_gradient():
+    # δ of the layer is dy·E[φ′]: what it logs follows from the weight
+    # gradient of one sample, |h|·|δ| in the mean.
+    labels = np.arange(20, dtype="float32")[:, None] / 20
+    layer = SmoothedGradientDense(4, 0.4, name="s")
+    model = model_of(layer)
+    model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=False)
+    probe = GradientInformation((X, labels))
+    history = model.fit(X, labels, verbose=0, callbacks=[probe]).history
+    terms = []
+    for x, label in zip(X[:, None], labels[:, None], strict=True):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((model(x, training=True) - label) ** 2)
+        gradient = tape.gradient(loss, layer.kernel.value)
+        terms.append(np.mean(np.abs(gradient)))
+    (logged,) = [v[-1] for k, v in history.items() if "mation/s" in k]
+    assert logged == pytest.approx(np.mean(terms), rel=1e-4)
