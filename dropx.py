@@ -1,13 +1,48 @@
 """Starts the command `dropx`."""
 
+import argparse
 import contextlib
+import importlib.util
 import os
+import sys
+
+BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def main():
+    """Runs the command and returns its exit code."""
+    # Keras asks for it once, when it is imported.
+    backend = _asked_backend() or os.environ.get("KERAS_BACKEND")
+    if backend:
+        problem = _problem(backend)
+        if problem is not None:
+            print(f"dropx: {problem}", file=sys.stderr)
+            return 2
+        os.environ["KERAS_BACKEND"] = backend
     with _no_startup_messages():
         from keras_dropx import cli
+
+        # On every backend it feeds the data.
+        with contextlib.suppress(ImportError):
+            import tensorflow  # noqa: F401
     return cli.main()
+
+
+def _asked_backend():
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--backend", nargs="?")
+    return parser.parse_known_args()[0].backend
+
+
+def _problem(backend):
+    if backend not in BACKENDS:
+        return (
+            f"expected a backend among {', '.join(BACKENDS)}, received "
+            f"{backend!r}"
+        )
+    if importlib.util.find_spec(backend) is None:
+        return f"the backend {backend} is not installed: pip install {backend}"
+    return None
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ EXPERIMENTS = [
     "importlib_resources",
     "scikit-learn",
     "scipy",
+    "markdown",
     "matplotlib",
     "rich",
 ]
@@ -52,6 +53,7 @@ setup(
     python_requires=">=3.11",
     py_modules=["dropx"],
     packages=find_packages(include=["keras_dropx", "keras_dropx.*"]),
+    package_data={"keras_dropx.experiments.recipes": ["*.csv"]},
     install_requires=["keras>=3.13", "numpy"],
     extras_require={
         "tensorflow": TENSORFLOW,

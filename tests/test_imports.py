@@ -20,7 +20,8 @@ RANKS = {
     "callbacks": 4,
     "tuner": 4,
     "experiments": 5,
-    "cli": 6,
+    "commands": 6,
+    "cli": 7,
 }
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
 MAY_IMPORT_FRAMEWORKS = (

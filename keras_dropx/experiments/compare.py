@@ -1,20 +1,8 @@
 """`dropx compare`: the panels, run and shown."""
 
-import sys
 from pathlib import Path
 
-import keras
-import tensorflow as tf
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
-
-from keras_dropx.experiments import datasets, report
+from keras_dropx.experiments import datasets, report, session
 from keras_dropx.experiments.panels import PANELS
 from keras_dropx.experiments.runner import Runs, run_panel
 
@@ -50,25 +38,15 @@ def compare(
     Raises:
         DatasetError: If the data set cannot be had or is too small.
     """
-    # It takes the compilation of many models for one that retraces.
-    tf.get_logger().setLevel("ERROR")
-    splits, source = datasets.splits(dataset, train_size, data_dir, download)
+    source = session.start(precision, jit)
+    splits, data = datasets.splits(dataset, train_size, data_dir, download)
     splits(0)  # A train_size that does not fit fails here.
-    source |= {"precision": precision, "jit": jit}
-    keras.config.set_dtype_policy(precision)
+    source |= data
     panels = [PANELS[name]._replace(jit=jit) for name in panels]
     epochs_of = {panel.name: epochs or panel.epochs for panel in panels}
     runs = Runs(output)
-    # A pipe has no width of its own.
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    bar = Progress(
-        TextColumn("{task.description:<34}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("epochs"),
-        TimeRemainingColumn(),
-        console=console,
-    )
+    console = session.make_console()
+    bar = session.progress_bar(console)
     total = sum(seeds * len(p.arms) * epochs_of[p.name] for p in panels)
     with bar:
         task = bar.add_task("compiling", total=total)

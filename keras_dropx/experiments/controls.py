@@ -1,6 +1,7 @@
 import keras
-import tensorflow as tf
+from keras import ops
 
+from keras_dropx.callbacks import probe
 from keras_dropx.layers import GAAF
 from keras_dropx.ops.masks import Noise
 from keras_dropx.ops.split import split
@@ -34,13 +35,11 @@ class GainMatched(keras.layers.Layer):
         outputs = self.gaaf.activation(inputs)
         if not training:
             return outputs
-        x = tf.stop_gradient(tf.cast(inputs, "float32"))
+        x = ops.stop_gradient(ops.cast(inputs, "float32"))
         plain = _slope(self.gaaf.activation, x)
         accelerated = _slope(lambda x: self.gaaf(x, training=True), x)
-        gain = tf.sqrt(
-            tf.reduce_mean(accelerated**2) / tf.reduce_mean(plain**2)
-        )
-        return split(outputs, Noise(backward_scale=tf.stop_gradient(gain)))
+        gain = ops.sqrt(ops.mean(accelerated**2) / ops.mean(plain**2))
+        return split(outputs, Noise(backward_scale=ops.stop_gradient(gain)))
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -61,7 +60,8 @@ def gaaf_control(*args, **kwargs):
 
 
 def _slope(function, x):
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = function(x)
-    return tape.gradient(y, x)
+    def total(tap):
+        return ops.sum(function(tap(x))), ()
+
+    _, _, (slope,) = probe.gradients(total)
+    return slope

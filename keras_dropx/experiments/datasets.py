@@ -244,4 +244,5 @@ def splits(name, train_size, data_dir=None, download=False):
         "dataset": name,
         "train_size": train_size,
         "num_classes": int(labels.max()) + 1,
+        "input_shape": list(images.shape[1:]),
     }

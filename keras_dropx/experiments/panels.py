@@ -1,12 +1,10 @@
 """The three panels of `dropx compare`, as data: one claim each."""
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import keras
 
 from keras_dropx.experiments import networks
 from keras_dropx.experiments.controls import gaaf_control
+from keras_dropx.experiments.panel import Arm, Contrast, Panel
 from keras_dropx.layers import (
     GAAF,
     AugmentedDropout,
@@ -14,77 +12,6 @@ from keras_dropx.layers import (
     ForwardDropout,
     Jumpout,
 )
-
-
-class Arm(NamedTuple):
-    """One method of a panel.
-
-    Attributes:
-        name: String, what the tables call it.
-        dropout: Function that returns a masking layer for a site, or None.
-            With `rates_of` it takes the site's rate.
-        activation: Function that returns an activation layer, or None.
-        rates_of: Name of a Jumpout arm whose mean p′, site by site and seed
-            by seed, is this arm's rate.
-        mask_offset: Integer added to the seeds of the masks.
-        exact: Whether the weight gradients are those of Eq. 9 too.
-    """
-
-    name: str
-    dropout: Callable | None = None
-    activation: Callable | None = None
-    rates_of: str | None = None
-    mask_offset: int = 0
-    exact: bool = False
-
-
-class Contrast(NamedTuple):
-    """Treatment minus control, fixed before running.
-
-    Attributes:
-        metric: Key of a run's record.
-        treatment: Arm name.
-        control: Arm name.
-        margin: What counts as equal, in the metric's unit.
-    """
-
-    metric: str
-    treatment: str
-    control: str
-    margin: float
-
-
-class Panel(NamedTuple):
-    """A set of arms on one network, for one claim.
-
-    Attributes:
-        name: String.
-        claim: What the panel is about, a sentence.
-        network: Function of (input_shape, num_classes, dropout, …).
-        arms: The `Arm`s, the one without noise first.
-        contrasts: The primary `Contrast`s.
-        floor: `Contrast` of one method under two sets of masks: the spread
-            that masks alone cause.
-        epochs: Integer, epochs of training.
-        batch_size: Integer, in samples.
-        learning_rate: Float, of SGD with momentum 0.9, the papers' optimizer.
-        measures: What is measured besides test accuracy and loss: "gradient",
-            "reestimated", "saturation", "convergence".
-        jit: Whether to compile with XLA; else Keras decides.
-    """
-
-    name: str
-    claim: str
-    network: Callable
-    arms: tuple
-    contrasts: tuple
-    floor: Contrast
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    measures: frozenset
-    jit: bool = False
-
 
 RATE = 0.5
 MASKS = Panel(

@@ -1,14 +1,57 @@
-"""What `dropx compare` measures inside a network."""
+"""What `dropx compare` measures of a network."""
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 from scipy import stats
 
+from keras_dropx.callbacks import probe
 from keras_dropx.layers import Jumpout
 
 # |φ′(z)| < 0.1 · max|φ′| for tanh: 1 - tanh²(z) < 0.1.
 TANH_SATURATION = np.arctanh(np.sqrt(0.9))
+# Samples that are evaluated at once.
+BATCH = 500
+
+
+def evaluation_probe(model, loss):
+    """Returns a compiled function of test data that evaluates a model.
+
+    It gives mean loss and accuracy in inference mode. The data are a pair of
+    arrays, or a `tf.data.Dataset` of batches.
+
+    Args:
+        model: Built `keras.Model` that returns logits.
+        loss: Function of (labels, logits), mean over the batch.
+    """
+
+    def totals(x, y):
+        logits = model(x, training=False)
+        labels = ops.argmax(logits, -1)
+        right = ops.equal(labels, ops.cast(y, labels.dtype))
+        return [
+            loss(y, logits) * ops.cast(ops.shape(x)[0], "float32"),
+            ops.sum(ops.cast(right, "float32")),
+        ]
+
+    run = probe.Probe(model, totals)
+
+    def evaluate(test):
+        sums, size = np.zeros(2), 0
+        for x, y in _batches(test):
+            sums += run(x, y)
+            size += len(y)
+        return tuple(map(float, sums / size))
+
+    return evaluate
+
+
+def _batches(test):
+    if hasattr(test, "as_numpy_iterator"):
+        return test.as_numpy_iterator()
+    x, y = test
+    starts = range(0, len(x), BATCH)
+    return ((x[s : s + BATCH], y[s : s + BATCH]) for s in starts)
 
 
 def gradient_probe(model, loss):
@@ -22,33 +65,25 @@ def gradient_probe(model, loss):
         model: Built `keras.Model` that returns logits.
         loss: Function of (labels, logits), mean over the batch.
     """
+    layers = [getattr(layer, "layer", layer) for layer in model.layers]
     kernels = {
-        layer.name: next(
-            index
-            for index, variable in enumerate(model.trainable_variables)
-            if variable is layer.kernel
-        )
-        for layer in (getattr(x, "layer", x) for x in model.layers)
-        if hasattr(layer, "kernel")
+        layer.name: layer.kernel for layer in layers if hasattr(layer, "kernel")
     }
 
-    @tf.function
-    def probe(x, y):
-        values = [variable.value for variable in model.trainable_variables]
-        state = [variable.value for variable in model.non_trainable_variables]
-        with tf.GradientTape() as tape:
-            tape.watch(values)
-            logits, _ = model.stateless_call(values, state, x, training=True)
-            error = loss(y, logits)
-        watched = [values[index] for index in kernels.values()]
-        *gradients, output = tape.gradient(error, [*watched, logits])
-        sizes = {
-            name: tf.reduce_mean(tf.abs(gradient))
-            for name, gradient in zip(kernels, gradients, strict=True)
-        }
-        return sizes, tf.reduce_mean(tf.abs(output))
+    def sizes(x, y):
+        def error(tap):
+            mapping = [(v, v.value) for v in model.variables]
+            # The last one counts.
+            mapping += [(v, tap(v.value)) for v in kernels.values()]
+            with keras.StatelessScope(mapping):
+                logits = tap(model(x, training=True))
+                return loss(y, logits), ()
 
-    return probe
+        _, _, found = probe.gradients(error, model.variables)
+        *sizes, output = (ops.mean(ops.abs(gradient)) for gradient in found)
+        return dict(zip(kernels, sizes, strict=True)), output
+
+    return probe.Probe(model, sizes)
 
 
 def saturated_fraction(model, x):
@@ -68,13 +103,15 @@ def saturated_fraction(model, x):
     ]
     nets = keras.Model(model.input, [layer.output for layer in layers])
     return {
-        layer.name: float(np.mean(np.abs(net) > TANH_SATURATION))
+        layer.name: float(
+            np.mean(np.abs(probe.to_numpy(net)) > TANH_SATURATION)
+        )
         for layer, net in zip(layers, nets(x, training=False), strict=True)
     }
 
 
 def jumpout_rate_probe(model):
-    """Returns a compiled function of x that gives E[p′] of each Jumpout site.
+    """Returns a compiled function of x that looks at each Jumpout site.
 
     q⁺ is counted in training mode, on `x` as one batch; the mean over the law
     of p is taken by quadrature. The state of the model stays as it is.
@@ -83,30 +120,34 @@ def jumpout_rate_probe(model):
         model: Built `keras.Model` with `Jumpout` layers that draw p.
 
     Returns:
-        Function from an array to a list of floats, or None without a site.
+        Function from an array to two lists of floats, E[p′] and q⁺ site by
+        site, or None without a site that draws p.
     """
-    sites = [layer for layer in model.layers if isinstance(layer, Jumpout)]
+    sites = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, Jumpout) and layer.sigma is not None
+    ]
     if not sites:
         return None
     inputs = keras.Model(model.input, [layer.input for layer in sites])
     quantiles = (np.arange(1000) + 0.5) / 1000
+    fractions = probe.Probe(
+        inputs,
+        lambda x: [
+            ops.mean(ops.cast(output > 0, "float32"))
+            for output in keras.tree.flatten(inputs(x, training=True))
+        ],
+    )
 
-    @tf.function
-    def fractions(x):
-        values = [variable.value for variable in inputs.trainable_variables]
-        state = [variable.value for variable in inputs.non_trainable_variables]
-        outputs, _ = inputs.stateless_call(values, state, x, training=True)
-        return [
-            tf.reduce_mean(tf.cast(output > 0, "float32"))
-            for output in tf.nest.flatten(outputs)
-        ]
-
-    def probe(x):
-        rates = []
-        for site, fraction in zip(sites, fractions(x), strict=True):
+    def rates(x):
+        found, counted = [], [float(share) for share in fractions(x)]
+        for site, fraction in zip(sites, counted, strict=True):
             p = stats.halfnorm.ppf(quantiles, site.min_rate, site.sigma)
-            p = np.minimum(p, site.max_rate) / float(fraction)
-            rates.append(float(np.minimum(p, site.max_rate).mean()))
-        return rates
+            p = np.minimum(p, site.max_rate)
+            if site.adaptive:
+                p = np.minimum(p / fraction, site.max_rate)
+            found.append(float(p.mean()))
+        return found, counted
 
-    return probe
+    return rates

@@ -1,51 +1,19 @@
 """Tables and figures of a panel, made from the records of its runs."""
 
 import textwrap
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from keras_dropx.experiments import statistics
-
-
-class Metric(NamedTuple):
-    """How a number of a record is shown.
-
-    Attributes:
-        heading: Of its column in the table of arms.
-        text: Its name and unit elsewhere.
-        scale: What the record is multiplied by.
-        digits: Decimals shown.
-    """
-
-    heading: str
-    text: str
-    scale: float
-    digits: int
-
-
-METRICS = {
-    "test_accuracy": Metric("accuracy %", "accuracy, %", 100, 2),
-    "test_loss": Metric("loss", "loss, nats", 1, 3),
-    "reestimated_accuracy": Metric(
-        "re-est. accuracy %", "accuracy, BN re-estimated, %", 100, 2
-    ),
-    "reestimated_loss": Metric(
-        "re-est. loss", "loss, BN re-estimated, nats", 1, 3
-    ),
-    "epochs_to_loss": Metric(
-        "epochs to 0.02", "epochs to training loss 0.02", 1, 1
-    ),
-}
+from keras_dropx.experiments.metrics import METRICS, by_seed, compared, paired
 
 
 def arm_table(panel, records):
     """Returns a `rich.table.Table` with one row an arm, mean ± sd over seeds.
 
     Args:
-        panel: `panels.Panel`.
+        panel: `panel.Panel`.
         records: List of run records of this panel.
     """
     plain = panel.arms[0].name
@@ -86,8 +54,8 @@ def arm_table(panel, records):
         row.append(f"{difference.mean():+.2f}")
         for key in nested:
             row.append(_per_layer(records, key, arm.name, plain))
-        ratios = _by_seed(records, arm.name, "step_ms")
-        base = _by_seed(records, plain, "step_ms")
+        ratios = by_seed(records, arm.name, "step_ms")
+        base = by_seed(records, plain, "step_ms")
         row.append(f"{np.median([ratios[s] / base[s] for s in ratios]):.2f}")
         table.add_row(*row)
     return table
@@ -97,7 +65,7 @@ def contrast_table(panel, records):
     """Returns a `rich.table.Table` of the primary contrasts of a panel.
 
     Args:
-        panel: `panels.Panel`.
+        panel: `panel.Panel`.
         records: List of run records of this panel.
     """
     seeds = {record["seed"] for record in records}
@@ -115,15 +83,7 @@ def contrast_table(panel, records):
     for heading in ("difference", "interval"):
         table.add_column(heading, justify="right")
     table.add_column("verdict")
-    comparisons = statistics.compare(
-        [
-            paired(
-                records, contrast.metric, contrast.treatment, contrast.control
-            )
-            for contrast in panel.contrasts
-        ],
-        [contrast.margin for contrast in panel.contrasts],
-    )
+    comparisons = compared(records, panel.contrasts)
     for contrast, result in zip(panel.contrasts, comparisons, strict=True):
         metric = METRICS[contrast.metric]
         verdict = result.verdict
@@ -154,24 +114,11 @@ def noise_floor(panel, records):
     )
 
 
-def paired(records, metric, treatment, control):
-    """Returns treatment minus control, an array over the seeds both have."""
-    treated = _by_seed(records, treatment, metric)
-    controls = _by_seed(records, control, metric)
-    scale = METRICS[metric].scale
-    return np.array(
-        [
-            scale * (treated[seed] - controls[seed])
-            for seed in sorted(treated.keys() & controls.keys())
-        ]
-    )
-
-
 def figure(panel, records):
     """Draws a panel.
 
     Args:
-        panel: `panels.Panel`.
+        panel: `panel.Panel`.
         records: List of run records of this panel.
 
     Returns:
@@ -190,16 +137,8 @@ def figure(panel, records):
     return figure
 
 
-def _by_seed(records, arm, metric):
-    return {
-        record["seed"]: record[metric]
-        for record in records
-        if record["arm"] == arm and record[metric] is not None
-    }
-
-
 def _mean_sd(records, arm, metric):
-    values = np.array(list(_by_seed(records, arm, metric).values()))
+    values = np.array(list(by_seed(records, arm, metric).values()))
     runs = sum(record["arm"] == arm for record in records)
     if not len(values):
         return "never"
@@ -213,7 +152,7 @@ def _mean_sd(records, arm, metric):
 
 
 def _layer_means(records, arm, key):
-    rows = list(_by_seed(records, arm, key).values())
+    rows = list(by_seed(records, arm, key).values())
     return {
         layer: float(np.mean([row[layer] for row in rows])) for layer in rows[0]
     }
@@ -246,7 +185,7 @@ def _draw_accuracy(panel, records, ax):
     for shift, metric in enumerate(metrics):
         for place, arm in enumerate(_shown(panel)):
             values = 100 * np.array(
-                list(_by_seed(records, arm, metric).values())
+                list(by_seed(records, arm, metric).values())
             )
             x = place + 0.15 * (2 * shift - len(metrics) + 1)
             style = {"color": f"C{shift}"}
@@ -278,7 +217,7 @@ def _draw_gradients(panel, records, ax):
 def _draw_losses(panel, records, ax):
     for arm in _shown(panel):
         losses = np.mean(
-            list(_by_seed(records, arm, "train_loss").values()), axis=0
+            list(by_seed(records, arm, "train_loss").values()), axis=0
         )
         ax.plot(np.arange(1, len(losses) + 1), losses, label=arm)
     ax.set_yscale("log")

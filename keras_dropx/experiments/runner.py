@@ -1,5 +1,8 @@
 """Runs the arms of a panel, seed by seed, one JSON line a run."""
 
+import functools
+import hashlib
+import itertools
 import json
 import os
 import time
@@ -9,13 +12,27 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy import special
 
 import keras_dropx
 from keras_dropx.experiments import probes
-from keras_dropx.models import reestimate_batch_norm
+from keras_dropx.experiments.batches import training_batches
+from keras_dropx.experiments.checkpoint import Checkpoint
+from keras_dropx.experiments.measures import Measures
+from keras_dropx.experiments.streaming import training_stream
+from keras_dropx.models import monte_carlo_predict
+from keras_dropx.models.batch_norm import statistics_estimator
 
 CONVERGED_LOSS = 0.02
+CROSS_ENTROPY = "cross_entropy"
+# How often a run looks inside of its network, and at the test images.
 PROBES = 10
+CURVE = 20
+# Of prediction, in samples.
+BATCH = 500
+# A checkpoint takes some milliseconds: every epoch of a small network would
+# be slower by a third.
+CHECKPOINT_SECONDS = 5
 
 
 class Runs:
@@ -66,256 +83,518 @@ class ArmRunner:
     the words of the masks, the same for every arm of a panel.
 
     Args:
-        panel: `panels.Panel`.
-        arm: `panels.Arm`.
+        panel: `panel.Panel`.
+        arm: `panel.Arm`.
         input_shape: Shape of one sample.
         num_classes: Integer.
         steps: Integer, training steps an epoch.
-        rates: Rates of the sites for an arm with `rates_of`.
+        epochs: Integer.
+        arguments: What the arm's `dropout` takes, site by site, or None.
+        start: Function from a model to its initial weights under the global
+            seed, or None for those of its initialisers.
     """
 
-    def __init__(self, panel, arm, input_shape, num_classes, steps, rates=None):
+    def __init__(
+        self,
+        panel,
+        arm,
+        input_shape,
+        num_classes,
+        steps,
+        epochs,
+        arguments=None,
+        start=None,
+    ):
         self.panel = panel
         self.arm = arm
         self.steps = steps
-        options = {"activation": arm.activation} if arm.activation else {}
+        self.epochs = epochs
+        options = {**panel.options, **arm.options}
+        if arm.activation:
+            options["activation"] = arm.activation
         if arm.exact:
             options["exact"] = True
         dropout = arm.dropout
-        if arm.rates_of:
-            remaining = iter(rates)
+        if arguments is not None:
+            remaining = iter(arguments)
 
             def dropout():
                 return arm.dropout(next(remaining))
 
-        def build(dropout):
-            return panel.network(input_shape, num_classes, dropout, **options)
-
-        self.build_plain = lambda: build(None)
-        self.model = build(dropout)
-        compile_model(self.model, panel, steps)
+        self.initial_weights = functools.partial(
+            _initial_weights,
+            panel.network,
+            tuple(input_shape),
+            num_classes,
+            tuple(options.items()),
+            start,
+        )
+        self.network = panel.network(
+            tuple(input_shape), num_classes, dropout, **options
+        )
+        decay(self.network, panel.weight_decay)
+        self.model = self.network
+        if arm.train_as is not None:
+            self.model = arm.train_as(self.network)
+        # A metric is half of what there is to trace.
+        metrics = []
+        if panel.weight_decay or arm.train_as is not None:
+            metrics = [
+                keras.metrics.SparseCategoricalCrossentropy(
+                    CROSS_ENTROPY, from_logits=True
+                )
+            ]
+        self.loss_name = CROSS_ENTROPY if metrics else "loss"
+        compile_model(
+            self.model, panel, steps, epochs, arm.learning_rate, metrics
+        )
         self.model.optimizer.build(self.model.trainable_variables)
         self.optimizer_start = [
-            variable.numpy() for variable in self.model.optimizer.variables
+            keras.ops.convert_to_numpy(variable)
+            for variable in self.model.optimizer.variables
         ]
-        self.gradient_probe = probes.gradient_probe(self.model, self.model.loss)
-        self.rate_probe = probes.jumpout_rate_probe(self.model)
+        self.sites = [
+            layer
+            for layer in (getattr(x, "dropout", x) for x in self.network.layers)
+            if hasattr(layer, "seed_generator")
+        ]
+        # Variables that the plain network does not have: learned rates.
+        self.own = {
+            id(variable): keras.ops.convert_to_numpy(variable)
+            for site in self.sites
+            for variable in site.weights
+        }
+        self.estimate = None
+        if "reestimated" in panel.measures and any(
+            isinstance(layer, keras.layers.BatchNormalization)
+            for layer in self.network.layers
+        ):
+            self.estimate = statistics_estimator(self.network)
+        loss = self.model.loss
+        self.evaluation_probe = probes.evaluation_probe(self.network, loss)
+        self.gradient_probe = None
+        if "gradient" in panel.measures:
+            self.gradient_probe = probes.gradient_probe(self.network, loss)
+        self.rate_probe = probes.jumpout_rate_probe(self.network)
 
     def reset(self, seed):
         """Puts model and optimizer where `seed` starts."""
+        values = iter(self.initial_weights(seed))
         keras.utils.set_random_seed(seed)
-        self.model.set_weights(self.build_plain().get_weights())
+        for variable in self.network.weights:
+            own = self.own.get(id(variable))
+            variable.assign(next(values) if own is None else own)
         for variable, start in zip(
             self.model.optimizer.variables, self.optimizer_start, strict=True
         ):
             variable.assign(start)
-        layers = (getattr(x, "dropout", x) for x in self.model.layers)
-        masks = (x for x in layers if hasattr(x, "seed_generator"))
-        for site, layer in enumerate(masks):
+        for site, layer in enumerate(self.sites):
             entropy = np.random.SeedSequence((seed, site, self.arm.mask_offset))
-            word = int(entropy.generate_state(1)[0])
-            layer.seed_generator.state.assign([word, 0])
+            word = entropy.generate_state(1)[0]
+            state = layer.seed_generator.state
+            # For torch the bits of a word are an int32.
+            state.assign(np.array([word, 0]).astype(state.dtype))
 
-    def run(self, seed, data, epochs, on_epoch):
+    def variables(self):
+        """Returns all that a training changes."""
+        return [*self.model.variables, *self.model.optimizer.variables]
+
+    def run(self, seed, data, on_epoch, checkpoint=None):
         """Trains and measures once.
 
         Args:
             seed: Integer.
             data: `datasets.Subsets` of this seed.
-            epochs: Integer.
-            on_epoch: Function without arguments, called after each epoch.
+            on_epoch: Function of a number of epochs, called after them.
+            checkpoint: `Checkpoint`, from which the run goes on, or None.
 
         Returns:
             Dict of measurements; accuracies and fractions in 0..1, losses in
             nats, times in milliseconds.
         """
         self.reset(seed)
-        x, y = data.train
-        batches = training_batches(x, y, self.panel.batch_size, seed)
-        watch = _Watch(self, x, y, epochs, on_epoch)
-        history = self.model.fit(
-            batches,
-            epochs=epochs,
-            steps_per_epoch=self.steps,
-            callbacks=[watch],
-            shuffle=False,
-            verbose=0,
-        )
-        result = {
-            **self._evaluate("test", *data.test),
-            "train_loss": history.history["loss"],
-            "step_ms": 1e3 * watch.median_seconds() / self.steps,
-            **watch.results(),
-        }
+        watch = _Watch(self, data, on_epoch, checkpoint)
+        done = watch.resume()
+        if done:
+            on_epoch(done)
+        if done < self.epochs:
+            self.model.fit(
+                batches(self.panel, data.train, seed, done * self.steps),
+                initial_epoch=done,
+                epochs=self.epochs,
+                steps_per_epoch=self.steps,
+                callbacks=[watch],
+                shuffle=False,
+                verbose=0,
+            )
+        result = watch.results()
+        if "train" in self.panel.measures:
+            _, accuracy = self.evaluation_probe(data.train)
+            result["train_accuracy"] = accuracy
+        finished = None
+        if self.arm.finish is not None:
+            finished = self.arm.finish(
+                self.network, data.train[0], seed, self.panel
+            )
+        result |= self.evaluate("test", data.test, finished)
         if "saturation" in self.panel.measures:
             result["saturation"] = probes.saturated_fraction(
-                self.model, data.test[0]
+                self.network, data.test[0]
             )
-        if "reestimated" in self.panel.measures:
-            copy = reestimate_batch_norm(self.model, x, self.panel.batch_size)
-            self.model.set_weights(copy.get_weights())
-            result |= self._evaluate("reestimated", *data.test)
+        if self.estimate is not None:
+            self.network.set_weights(
+                self.estimate(data.train[0], self.panel.batch_size)
+            )
+            result |= self.evaluate("reestimated", data.test)
         return result
 
-    def _evaluate(self, name, x, y):
-        logs = self.model.evaluate(
-            x, y, batch_size=500, verbose=0, return_dict=True
-        )
+    def evaluate(self, name, test, network=None):
+        """Returns accuracy and loss on test data, as the arm predicts.
+
+        Args:
+            name: String, what the keys begin with.
+            test: Pair of arrays, or `tf.data.Dataset` of batches.
+            network: Model that is evaluated in place of the trained one.
+        """
+        if self.arm.samples:
+            x, y = test
+            logits = monte_carlo_predict(
+                self.network, x, self.arm.samples, BATCH, seed=0, verbose=0
+            )
+            p = special.softmax(logits, axis=-1).mean(axis=0)
+            accuracy = np.mean(p.argmax(axis=-1) == y)
+            loss = -np.mean(np.log(p[np.arange(len(y)), y]))
+        else:
+            probe = self.evaluation_probe
+            if network is not None:
+                probe = probes.evaluation_probe(network, self.model.loss)
+            loss, accuracy = probe(test)
         return {
-            f"{name}_accuracy": logs["accuracy"],
-            f"{name}_loss": logs["loss"],
+            f"{name}_accuracy": float(accuracy),
+            f"{name}_loss": float(loss),
         }
 
 
-def compile_model(model, panel, steps):
+@functools.lru_cache(maxsize=2)  # Arms of one network follow each other.
+def _initial_weights(network, input_shape, num_classes, options, start, seed):
+    keras.utils.set_random_seed(seed)
+    plain = network(input_shape, num_classes, **dict(options))
+    if start is not None:
+        start(plain)
+    return plain.get_weights()
+
+
+def compile_model(
+    model, panel, steps, epochs=None, factor=1.0, metrics=("accuracy",)
+):
     """Compiles a model the way that every arm of a panel is.
 
     Args:
         model: `keras.Model` that ends in logits.
-        panel: `panels.Panel`.
+        panel: `panel.Panel`.
         steps: Integer, training steps an epoch: one execution.
+        epochs: Integer, needed where the learning rate drops.
+        factor: Float, times the panel's learning rate.
+        metrics: List of what is measured of each batch besides the loss.
     """
+    rate = factor * panel.learning_rate
+    if panel.drops and epochs is not None:
+        rate = keras.optimizers.schedules.PiecewiseConstantDecay(
+            [round(drop * epochs * steps) for drop in panel.drops],
+            [rate * panel.drop**k for k in range(len(panel.drops) + 1)],
+        )
     model.compile(
-        keras.optimizers.SGD(panel.learning_rate, momentum=0.9),
+        keras.optimizers.SGD(rate, panel.momentum, panel.nesterov),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        steps_per_execution=steps,
+        metrics=list(metrics),
+        steps_per_execution=1 if keras.config.backend() == "torch" else steps,
         jit_compile=True if panel.jit else "auto",
     )
 
 
-def training_batches(x, y, batch_size, seed):
-    """Returns an endless `tf.data.Dataset` of shuffled batches.
+def decay(model, strength):
+    """Adds λ/2 · ‖W‖² of each kernel to the loss of a model.
+
+    The papers' weight decay: with momentum it is not that of
+    `keras.optimizers`, which shrinks the weights beside the gradient.
 
     Args:
-        x: Array of n images.
-        y: Array of n labels.
-        batch_size: Integer.
-        seed: Integer, of the order.
+        model: `keras.Model`.
+        strength: Float λ.
     """
-    return (
-        tf.data.Dataset.from_tensor_slices((x, y))
-        .cache()
-        .shuffle(len(x), seed=seed)
-        .repeat()
-        .batch(batch_size, drop_remainder=True)
-        .prefetch(2)
+    if strength:
+        for variable in model.trainable_variables:
+            if variable.path.endswith("kernel"):
+                variable.regularizer = keras.regularizers.L2(strength / 2)
+
+
+def is_stream(data):
+    """Whether data is read as it is used, not an array."""
+    return isinstance(data, tf.data.Dataset)
+
+
+def batches(panel, train, seed, first_step):
+    """Returns the endless batches of a training.
+
+    Args:
+        panel: `panel.Panel`.
+        train: Pair of arrays, or a dataset for `streaming.training_stream`.
+        seed: Integer.
+        first_step: Integer, the batches left out at the start.
+    """
+    if is_stream(train):
+        return training_stream(train, panel.batch_size, seed, first_step)
+    return training_batches(
+        *train, panel.batch_size, seed, first_step, panel.augmentation
     )
 
 
 class _Watch(keras.callbacks.Callback):
-    """Times the epochs and takes the measurements that need training."""
+    """Takes the measurements that need training, and keeps checkpoints."""
 
-    def __init__(self, runner, x, y, epochs, on_epoch):
+    def __init__(self, runner, data, on_epoch, checkpoint):
         super().__init__()
         self.runner = runner
-        self.measures = runner.panel.measures
-        self.x, self.y = x, y
+        self.names = runner.panel.measures
+        self.data = data
         self.on_epoch = on_epoch
-        self.probed = {
-            round((k + 1) * epochs / PROBES) - 1 for k in range(PROBES)
+        self.checkpoint = checkpoint
+        self.saved = time.monotonic()
+        self.probed = spread(PROBES, runner.epochs)
+        self.curved = spread(CURVE, runner.epochs)
+        self.state = {
+            "epoch": 0,
+            "seconds": [],
+            "train_loss": [],
+            "epochs_to_loss": None,
+            "gradients": [],
+            "rates": [],
+            "fractions": [],
+            "curve": [],
+            "measured": [],
         }
-        self.seconds = []
-        self.gradients = []
-        self.rates = []
-        self.converged = None
+
+    def resume(self):
+        """Takes up a checkpoint; returns the epochs it has done."""
+        loaded = self.checkpoint and self.checkpoint.load()
+        if loaded:
+            arrays, self.state = loaded
+            for variable, array in zip(
+                self.runner.variables(), arrays, strict=True
+            ):
+                variable.assign(array)
+        return self.state["epoch"]
+
+    def on_train_begin(self, logs=None):
+        train = self.data.train
+        if is_stream(train):
+            size = self.runner.panel.batch_size
+            train = next(iter(training_stream(train, size, 0)))
+        self.x, self.y = train
+        self.measures = Measures(
+            self.names, self.runner.network, *train, self.data.test
+        )
+
+    def on_train_end(self, logs=None):
+        self.measures.stop()
 
     def on_epoch_begin(self, epoch, logs=None):
         self.start = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        self.seconds.append(time.perf_counter() - self.start)
-        if "convergence" in self.measures and self.converged is None:
-            self.model.reset_metrics()
-            now = self.model.test_on_batch(self.x, self.y, return_dict=True)
-            if now["loss"] <= CONVERGED_LOSS:
-                self.converged = epoch + 1
+        seconds = time.perf_counter() - self.start
+        _ = self.model  # On JAX this brings its variables up to date.
+        state = self.state
+        state["epoch"] = epoch + 1
+        state["seconds"].append(seconds)
+        # The loss itself may hold weight decay.
+        state["train_loss"].append(logs[self.runner.loss_name])
+        last = epoch + 1 == self.runner.epochs
+        if "convergence" in self.names and state["epochs_to_loss"] is None:
+            now = self.runner.evaluate("train", (self.x, self.y))
+            if now["train_loss"] <= CONVERGED_LOSS:
+                state["epochs_to_loss"] = epoch + 1
+        if "curve" in self.names and epoch in self.curved:
+            test = self.runner.evaluate("test", self.data.test)
+            state["curve"].append({"epoch": epoch + 1, **test})
         if epoch in self.probed:
-            if "gradient" in self.measures:
-                self.gradients.append(
-                    self.runner.gradient_probe(self.x, self.y)
-                )
+            if self.runner.gradient_probe is not None:
+                sizes, output = self.runner.gradient_probe(self.x, self.y)
+                sizes = {name: float(size) for name, size in sizes.items()}
+                state["gradients"].append([sizes, float(output)])
             if self.runner.rate_probe is not None:
-                self.rates.append(self.runner.rate_probe(self.x))
-        self.on_epoch()
+                rates, fractions = self.runner.rate_probe(self.x)
+                state["rates"].append(rates)
+                state["fractions"].append(fractions)
+            taken = self.measures.take(last)
+            if taken:
+                state["measured"].append({"epoch": epoch + 1, **taken})
+        self.save(last)
+        self.on_epoch(1)
 
-    def median_seconds(self):
-        """Returns the time of an epoch; the first one compiles."""
-        return float(np.median(self.seconds[1:] or self.seconds))
+    def save(self, last):
+        """Saves a checkpoint, if the last one is some seconds old."""
+        if self.checkpoint is None or last:
+            return
+        if time.monotonic() - self.saved >= CHECKPOINT_SECONDS:
+            arrays = [
+                keras.ops.convert_to_numpy(variable)
+                for variable in self.runner.variables()
+            ]
+            self.checkpoint.save(arrays, self.state)
+            self.saved = time.monotonic()
 
     def results(self):
-        results = {}
-        if "convergence" in self.measures:
-            results["epochs_to_loss"] = self.converged
-        if self.gradients:
+        """Returns what goes into the record."""
+        state = self.state
+        # The first epoch compiles.
+        seconds = np.median(state["seconds"][1:] or state["seconds"])
+        results = {
+            "step_ms": 1e3 * float(seconds) / self.runner.steps,
+            "train_loss": state["train_loss"],
+        }
+        if "convergence" in self.names:
+            results["epochs_to_loss"] = state["epochs_to_loss"]
+        gradients = state["gradients"]
+        if gradients:
+            layers = gradients[0][0]
             results["gradient"] = {
-                name: float(
-                    np.mean([sizes[name] for sizes, _ in self.gradients])
-                )
-                for name in self.gradients[0][0]
+                name: float(np.mean([sizes[name] for sizes, _ in gradients]))
+                for name in layers
             }
             results["gradient_normalized"] = {
                 name: float(
-                    np.mean(
-                        [sizes[name] / out for sizes, out in self.gradients]
-                    )
+                    np.mean([sizes[name] / out for sizes, out in gradients])
                 )
-                for name in self.gradients[0][0]
+                for name in layers
             }
-        if self.rates:
-            results["mean_rate"] = np.mean(self.rates, axis=0).tolist()
+        if state["rates"]:
+            for key in ("rates", "fractions"):
+                mean = np.mean(state[key], axis=0).tolist()
+                results[f"mean_{key}"] = mean
+        for key in ("curve", "measured"):
+            if state[key]:
+                results[key] = state[key]
         return results
 
 
-def run_panel(panel, data, source, seeds, epochs, runs, progress):
+def spread(count, epochs):
+    """Returns about `count` epochs, evenly spread, the last among them."""
+    return {round((k + 1) * epochs / count) - 1 for k in range(count)}
+
+
+def settings_of(panel, arm, seed, epochs, source):
+    """Returns what makes a run; two runs that differ in it are two.
+
+    Args:
+        panel: `panel.Panel`.
+        arm: `panel.Arm`.
+        seed: Integer.
+        epochs: Integer.
+        source: Dict that describes the data.
+
+    Returns:
+        Dict, JSON-able.
+    """
+    settings = {
+        "panel": panel.name,
+        "arm": arm.name,
+        "seed": seed,
+        "epochs": epochs,
+        "network": panel.network.__name__,
+        "measures": sorted(panel.measures),
+        **{
+            name: getattr(panel, name)
+            for name in (
+                "batch_size",
+                "learning_rate",
+                "momentum",
+                "nesterov",
+                "weight_decay",
+                "drops",
+                "drop",
+                "options",
+                "preparation",
+                "augmentation",
+            )
+        },
+        **source,
+    }
+    return json.loads(json.dumps(settings))
+
+
+def run_panel(
+    panel, data, source, seeds, epochs, runs, progress, folder=None, start=None
+):
     """Runs what is missing of a panel.
 
     Args:
-        panel: `panels.Panel`.
+        panel: `panel.Panel`.
         data: Function from a seed to `datasets.Subsets`.
-        source: Dict that describes the data, a part of each record.
+        source: Dict that describes the data, a part of each record; its
+            `num_classes` and `train_size` are used.
         seeds: List of integers.
         epochs: Integer.
         runs: `Runs`; gets a record a run.
         progress: Function of (arm name, seed, epochs done).
+        folder: Folder of the checkpoints, or None: runs start anew.
+        start: As in `ArmRunner`.
     """
     runners = {}
+    size, num_classes = source["train_size"], source["num_classes"]
+    steps = -(-size // panel.batch_size)
     for seed in seeds:
-        subsets = data(seed)
-        images, _ = subsets.train
-        input_shape, num_classes = images.shape[1:], source["num_classes"]
-        steps = -(-len(images) // panel.batch_size)
+        missing = []
         for arm in panel.arms:
-            settings = {
-                "panel": panel.name,
-                "arm": arm.name,
-                "seed": seed,
-                "epochs": epochs,
-                "batch_size": panel.batch_size,
-                "learning_rate": panel.learning_rate,
-                **source,
-            }
+            settings = settings_of(panel, arm, seed, epochs, source)
             if runs.find(**settings):
                 progress(arm.name, seed, epochs)
-                continue
-            shape = (input_shape, num_classes, steps)
-            if arm.rates_of:
-                rates = runs.find(**{**settings, "arm": arm.rates_of})
-                runner = ArmRunner(panel, arm, *shape, rates["mean_rate"])
             else:
-                if arm.name not in runners:
-                    runners[arm.name] = ArmRunner(panel, arm, *shape)
-                runner = runners[arm.name]
-            result = runner.run(
+                missing.append((arm, settings))
+        if not missing:
+            continue
+        subsets = data(seed)
+        for arm, settings in missing:
+            arguments = _arguments(arm, settings, runs)
+            if arm.name not in runners or arm.source:
+                runners[arm.name] = ArmRunner(
+                    panel,
+                    arm,
+                    source["input_shape"],
+                    num_classes,
+                    steps,
+                    epochs,
+                    arguments,
+                    start,
+                )
+            checkpoint = None
+            if folder is not None:
+                text = json.dumps(settings, sort_keys=True).encode()
+                name = hashlib.sha256(text).hexdigest()[:16]
+                checkpoint = Checkpoint(Path(folder) / f"{name}.npz", settings)
+            result = runners[arm.name].run(
                 seed,
                 subsets,
-                epochs,
-                lambda arm=arm, seed=seed: progress(arm.name, seed, 1),
+                lambda done, arm=arm, seed=seed: progress(arm.name, seed, done),
+                checkpoint,
             )
-            runs.add({**settings, **result, "versions": _versions()})
+            runs.add({**settings, **result, "versions": versions()})
+            if checkpoint is not None:
+                checkpoint.remove()
 
 
-def _versions():
+def _arguments(arm, settings, runs):
+    """Returns what an arm's `dropout` takes, site by site, or None."""
+    if arm.source:
+        record = runs.find(**{**settings, "arm": arm.source})
+        return record["mean_rates" if arm.rates_of else "mean_fractions"]
+    if arm.sized:
+        return itertools.repeat(settings["train_size"])
+    return arm.rates
+
+
+def versions():
+    """Returns the versions of what the numbers hang on, a dict."""
     names = ("keras", "tensorflow", "numpy")
     return {
         "keras_dropx": keras_dropx.__version__,

@@ -10,8 +10,9 @@ import keras
 import keras_tuner
 import numpy as np
 
+from keras_dropx.experiments.batches import training_batches
 from keras_dropx.experiments.panels import BATCHNORM, MASKS
-from keras_dropx.experiments.runner import compile_model, training_batches
+from keras_dropx.experiments.runner import compile_model
 from keras_dropx.tuner import DropoutHyperModel
 from keras_dropx.tuner.oracles import make_oracle
 from keras_dropx.tuner.search_spaces import METHODS

@@ -29,7 +29,7 @@ from sklearn.model_selection import train_test_split
 
 from keras_dropx.errors import ProcessError, UserError
 from keras_dropx.experiments import datasets, report, search, trials_report
-from keras_dropx.experiments.panels import Arm, Contrast
+from keras_dropx.experiments.panel import Arm, Contrast
 from keras_dropx.experiments.runner import Runs, run_panel
 from keras_dropx.tuner import any_dropout, launcher
 

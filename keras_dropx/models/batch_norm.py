@@ -45,6 +45,25 @@ def reestimate_batch_norm(model, x, batch_size=32):
     >>> x = np.random.default_rng(0).normal(size=(64, 3))
     >>> copy = keras_dropx.models.reestimate_batch_norm(model, x)
     """
+    estimate = statistics_estimator(model)
+    copy = copy_model(model, lambda layer: None)
+    copy.set_weights(estimate(x, batch_size))
+    if model.compiled and type(model).compile is keras.Model.compile:
+        compile_like(copy, model)
+    return copy
+
+
+def statistics_estimator(model):
+    """Returns the function behind `reestimate_batch_norm`, to call often.
+
+    Args:
+        model: As in `reestimate_batch_norm`.
+
+    Returns:
+        Function of (x, batch_size) that returns the weights of `model` as they
+        are now, the moving statistics re-estimated: a list as
+        `set_weights` takes it.
+    """
     found = []
 
     def by_the_batch(layer):
@@ -72,21 +91,24 @@ def reestimate_batch_norm(model, x, batch_size=32):
             "Expected a model with a `BatchNormalization` layer. "
             f"Received: model {model.name!r}"
         )
-    samples = len(keras.tree.flatten(x)[0])
-    means = model.get_weights()
-    for start in range(0, samples, batch_size):
-        batch = keras.tree.map_structure(
-            lambda array, start=start: array[start : start + batch_size], x
-        )
-        working(batch, training=False)
-        # A running mean leaves what did not change as it is, to the bit.
-        seen = min(start + batch_size, samples)
-        means = [
-            mean + (weight - mean) * ((seen - start) / seen)
-            for mean, weight in zip(means, working.get_weights(), strict=True)
-        ]
-    copy = copy_model(model, lambda layer: None)
-    copy.set_weights(means)
-    if model.compiled and type(model).compile is keras.Model.compile:
-        compile_like(copy, model)
-    return copy
+
+    def estimate(x, batch_size):
+        samples = len(keras.tree.flatten(x)[0])
+        means = model.get_weights()
+        working.set_weights(means)
+        for start in range(0, samples, batch_size):
+            batch = keras.tree.map_structure(
+                lambda array, start=start: array[start : start + batch_size], x
+            )
+            working(batch, training=False)
+            # A running mean leaves what did not change as it is, to the bit.
+            seen = min(start + batch_size, samples)
+            means = [
+                mean + (weight - mean) * ((seen - start) / seen)
+                for mean, weight in zip(
+                    means, working.get_weights(), strict=True
+                )
+            ]
+        return means
+
+    return estimate

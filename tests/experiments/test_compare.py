@@ -45,7 +45,7 @@ def records(folder):
 
 def arm_runner(panel, name):
     arm = next(arm for arm in panel.arms if arm.name == name)
-    return runner.ArmRunner(panel, arm, (8, 8, 1), 10, 6)
+    return runner.ArmRunner(panel, arm, (8, 8, 1), 10, 6, epochs=2)
 
 
 def test_every_arm_and_seed_has_one_record(output):
@@ -108,6 +108,7 @@ def test_records_hold_what_their_panel_measures(output):
         assert record["test_loss"] > 0 and record["step_ms"] > 0
         assert len(record["train_loss"]) == record["epochs"] == 2
         assert record["versions"]["keras"] == keras.__version__
+        assert record["backend"] == "tensorflow"
         panel = record["panel"]
         assert ("gradient" in record) == (panel != "batchnorm")
         assert ("reestimated_accuracy" in record) == (panel == "batchnorm")
@@ -196,11 +197,27 @@ def test_a_reused_model_trains_as_a_fresh_one(data_dir):
     splits, _ = datasets.splits("digits", 300, data_dir)
     panel = panels.MASKS
     used, fresh = (arm_runner(panel, "augmented") for _ in range(2))
-    used.run(0, splits(0), 2, lambda: None)
-    mine = used.run(1, splits(1), 2, lambda: None)
-    theirs = fresh.run(1, splits(1), 2, lambda: None)
+    used.run(0, splits(0), lambda done: None)
+    mine = used.run(1, splits(1), lambda done: None)
+    theirs = fresh.run(1, splits(1), lambda done: None)
     for key in ("test_loss", "train_loss", "gradient"):
         assert mine[key] == theirs[key]
+
+
+def test_evaluation_probe_agrees_with_keras_and_changes_nothing(data_dir):
+    """In batches of which the last one is smaller."""
+    splits, _ = datasets.splits("digits", 300, data_dir)
+    x, y = splits(0).test
+    assert len(x) % 500 and len(x) > 1000
+    arm = arm_runner(panels.BATCHNORM, "dropout")
+    arm.run(0, splits(0), lambda done: None)
+    before = [variable.numpy() for variable in arm.model.variables]
+    found = arm.evaluation_probe((x, y))
+    for variable, value in zip(arm.model.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+    arm.model.compile(loss=arm.model.loss, metrics=["accuracy"])
+    expected = arm.model.evaluate(x, y, batch_size=500, verbose=0)
+    assert list(found) == pytest.approx(expected, rel=1e-6)
 
 
 def test_gradient_probe_agrees_with_a_tape_and_changes_nothing():
@@ -229,7 +246,7 @@ def test_jumpout_rate_probe_agrees_with_the_layer():
     """E[p′] by quadrature against the mean p′ over many calls."""
     arm = arm_runner(panels.BATCHNORM, "jumpout")
     x = np.random.default_rng(0).uniform(size=(64, 8, 8, 1)).astype("float32")
-    expected = arm.rate_probe(x)
+    expected, fractions = arm.rate_probe(x)
     layer = next(x for x in arm.model.layers if hasattr(x, "drop_rate"))
     inputs = keras.Model(arm.model.input, layer.input)(x, training=True)
     rates = [
@@ -237,12 +254,13 @@ def test_jumpout_rate_probe_agrees_with_the_layer():
     ]
     error = np.std(rates) / np.sqrt(len(rates))
     assert np.mean(rates) == pytest.approx(expected[0], abs=4 * error)
+    assert fractions[0] == pytest.approx(np.mean(inputs > 0), abs=1e-6)
 
 
 def test_control_rates_are_those_of_the_seed(output):
     folder, _ = output
     rates = [
-        record["mean_rate"]
+        record["mean_rates"]
         for record in records(folder)
         if record["arm"] == "jumpout"
     ]

@@ -1,0 +1,1 @@
+"""The commands of `dropx`: their arguments, a file each."""

@@ -1,0 +1,425 @@
+"""Gao, Pei, Huang, 2019: Demystifying Dropout, ICML."""
+
+from keras_dropx.experiments import networks
+from keras_dropx.experiments.baselines import (
+    ExpectationLinear,
+    NoiseMatchedDropout,
+    distill,
+)
+from keras_dropx.experiments.panel import Arm, Panel
+from keras_dropx.experiments.recipes.recipe import Choice, Recipe
+from keras_dropx.layers import (
+    AugmentedDropout,
+    BackwardDropout,
+    ForwardDropout,
+)
+
+PAPER = "augmented-dropout"
+RATES = (0.3, 0.2, 0.1, 0.05, 0.01, 0.005)
+SAMPLES = 30
+
+
+def standard(rate):
+    return Arm(f"standard {rate:g}", lambda: AugmentedDropout(rate))
+
+
+def forward(rate):
+    return Arm(f"forward {rate:g}", lambda: ForwardDropout(rate))
+
+
+def backward(rate):
+    return Arm(f"backward {rate:g}", lambda: BackwardDropout(rate))
+
+
+def augmented(rate, ratio):
+    # The setting as the papers print it: 0.1/0.0001.
+    return Arm(
+        f"augmented {rate:g}/{ratio:.10f}".rstrip("0"),
+        lambda: AugmentedDropout(rate, ratio),
+    )
+
+
+def remasked(rate):
+    return Arm(
+        f"remasked {rate:g}", lambda: AugmentedDropout(rate), mask_offset=1
+    )
+
+
+PLAIN = Arm("plain")
+SPLIT = (
+    PLAIN,
+    *map(standard, RATES),
+    *map(forward, RATES),
+    *map(backward, RATES),
+    remasked(0.2),
+)
+DISCREPANCY = Choice(
+    "form of the backward mask",
+    "the error and the features of the next layer's weight gradient (Eq. 9)",
+    "the error alone: the drop-in layers",
+    "a layer between two others; `dropx compare` shows both forms",
+)
+QUICK_STEPS = Choice(
+    "training of ConvNet-Quick on SVHN",
+    "as in section 4, which counts 9,000 iterations of 100 images",
+    "18 epochs on either data set, whole epochs",
+    "9,000 iterations are 18 epochs of CIFAR-10, and 12.3 of SVHN",
+)
+RESNET_CHOICES = (
+    DISCREPANCY,
+    Choice(
+        "iterations of ResNet-20",
+        "640,000, the rate divided at 320,000 and 480,000",
+        "164 epochs (64,000 iterations on CIFAR), divided at 1/2 and 3/4",
+        "He et al. 2016 train for 64,000 iterations and divide at 32,000 and "
+        "48,000; a digit too many",
+    ),
+    Choice(
+        "weight decay of ResNet-20",
+        "0.001",
+        "0.0001",
+        "He et al. 2016 use 0.0001",
+    ),
+)
+
+QUICK = Panel(
+    name="convnet_quick/cifar10",
+    claim="Which pass of dropout helps ConvNet-Quick on CIFAR-10?",
+    network=networks.convnet_quick,
+    arms=SPLIT,
+    contrasts=(),
+    epochs=18,
+    batch_size=100,
+    learning_rate=0.001,
+    measures=frozenset({"curve"}),
+    dataset="cifar10",
+    preparation=(("scale", 255), ("mean-image",)),
+    weight_decay=0.004,
+    drops=(4 / 9,),
+    printed=("ConvNet-Quick", "CIFAR10"),
+)
+QUICK_SVHN = QUICK._replace(
+    name="convnet_quick/svhn_cropped",
+    claim="Does augmented dropout help ConvNet-Quick on SVHN?",
+    dataset="svhn_cropped",
+    printed=("ConvNet-Quick", "SVHN"),
+)
+RESNET = Panel(
+    name="resnet20/cifar10",
+    claim="Which pass of dropout helps ResNet-20 on CIFAR-10?",
+    network=networks.resnet20,
+    arms=SPLIT,
+    contrasts=(),
+    epochs=164,
+    batch_size=128,
+    learning_rate=0.1,
+    measures=frozenset({"curve", "reestimated"}),
+    dataset="cifar10",
+    preparation=(("scale",), ("mean-image",)),
+    augmentation="pad-4-crop-flip",
+    nesterov=True,
+    weight_decay=1e-4,
+    drops=(1 / 2, 3 / 4),
+    printed=("ResNet-20", "CIFAR10"),
+)
+
+TABLE_1 = Recipe(
+    name="augmented-table-1",
+    title="Plain, standard, forward and backward dropout of ConvNet-Quick",
+    paper=PAPER,
+    tables=("1",),
+    panels=(QUICK,),
+    choices=(
+        DISCREPANCY,
+        Choice(
+            "weight decay of ConvNet-Quick",
+            "not stated",
+            "0.004",
+            "the cited Caffe recipe's",
+        ),
+    ),
+    seeds=4,
+)
+TABLE_2 = Recipe(
+    name="augmented-table-2",
+    title="Plain, standard, forward and backward dropout of ResNet-20",
+    paper=PAPER,
+    tables=("2",),
+    panels=(RESNET,),
+    choices=RESNET_CHOICES,
+    seeds=4,
+)
+LENET_RATES = (0.1, 0.2, 0.3, 0.4, 0.5)
+TABLE_3 = Recipe(
+    name="augmented-table-3",
+    title="Augmented dropout of LeNet on MNIST",
+    paper=PAPER,
+    tables=("3",),
+    panels=(
+        Panel(
+            name="lenet/mnist",
+            claim="Does augmented dropout help LeNet on MNIST?",
+            network=networks.lenet,
+            arms=(
+                PLAIN,
+                *map(standard, LENET_RATES),
+                *(augmented(rate, 1e-4) for rate in LENET_RATES),
+                # Ours: does the backward mask matter, or only its variance?
+                augmented(0.5, 0.3),
+                Arm(
+                    "noise-matched 0.5/0.3",
+                    lambda: NoiseMatchedDropout(0.5, 0.3),
+                ),
+                remasked(0.5),
+            ),
+            contrasts=(),
+            epochs=20,
+            batch_size=100,
+            learning_rate=0.01,
+            measures=frozenset({"curve"}),
+            dataset="mnist",
+            # Caffe multiplies by 1/256.
+            preparation=(("scale", 255 / 256),),
+            weight_decay=5e-4,
+            drops=(1 / 2,),
+            printed=("LeNet", "MNIST"),
+        ),
+    ),
+    choices=(
+        DISCREPANCY,
+        Choice(
+            "arms augmented 0.5/0.3 and noise-matched 0.5/0.3",
+            "none",
+            "a strong backward ratio, and Gaussian noise of its variance",
+            "to tell the backward mask from its variance",
+        ),
+    ),
+    seeds=4,
+)
+FIRST_RATES = (0.1, 0.2, 0.3)
+
+
+def pairs(ratio):
+    return (
+        PLAIN,
+        *map(standard, FIRST_RATES),
+        *(augmented(rate, ratio) for rate in FIRST_RATES),
+        remasked(0.2),
+    )
+
+
+TABLE_4 = Recipe(
+    name="augmented-table-4",
+    title="Augmented dropout of ConvNet-Quick",
+    paper=PAPER,
+    tables=("4",),
+    panels=(
+        QUICK_SVHN._replace(arms=pairs(2e-4)),
+        QUICK._replace(
+            claim="Does augmented dropout help ConvNet-Quick on CIFAR-10?",
+            arms=pairs(2e-4),
+        ),
+    ),
+    choices=(*TABLE_1.choices, QUICK_STEPS),
+    seeds=4,
+)
+TABLE_5 = Recipe(
+    name="augmented-table-5",
+    title="Augmented dropout of ResNet-20",
+    paper=PAPER,
+    tables=("5",),
+    panels=(
+        RESNET._replace(
+            name="resnet20/svhn_cropped",
+            claim="Does augmented dropout help ResNet-20 on SVHN?",
+            arms=pairs(2e-4),
+            dataset="svhn_cropped",
+            augmentation=None,
+            epochs=112,
+            printed=("ResNet-20", "SVHN"),
+        ),
+        RESNET._replace(
+            claim="Does augmented dropout help ResNet-20 on CIFAR-10?",
+            arms=pairs(1e-4),
+        ),
+        RESNET._replace(
+            name="resnet20/cifar100",
+            claim="Does augmented dropout help ResNet-20 on CIFAR-100?",
+            arms=pairs(1e-4),
+            dataset="cifar100",
+            printed=("ResNet-20", "CIFAR100"),
+        ),
+    ),
+    choices=RESNET_CHOICES,
+    seeds=4,
+)
+
+
+def distilled(network, images, seed, panel):
+    """Returns the student of a trained network."""
+    return distill(
+        network,
+        images,
+        max(1, panel.epochs // 5),
+        panel.batch_size,
+        panel.learning_rate / 10,
+        seed,
+        from_logits=True,
+    )
+
+
+def baselines(rates):
+    """Returns the arms of Table 6, which share one network's rates."""
+
+    def arm(name, **options):
+        return Arm(name, AugmentedDropout, rates=rates, **options)
+
+    return (
+        PLAIN,
+        arm("standard"),
+        arm("monte-carlo", samples=SAMPLES),
+        arm("distillation", finish=distilled),
+        arm(
+            "expectation-linear",
+            train_as=lambda model: ExpectationLinear(
+                model, 1.0, from_logits=True
+            ),
+        ),
+        Arm(
+            "augmented",
+            lambda rate: AugmentedDropout(rate, 1e-4),
+            rates=rates,
+        ),
+        arm("remasked", mask_offset=1),
+    )
+
+
+TABLE_6 = Recipe(
+    name="augmented-table-6",
+    title="Augmented dropout beside other uses of dropout",
+    paper=PAPER,
+    tables=("6",),
+    panels=(
+        Panel(
+            name="all_cnn/cifar10",
+            claim="Is augmented dropout better than the others on ALL-CNN-C?",
+            network=networks.all_cnn,
+            arms=baselines((0.2, 0.5, 0.5)),
+            contrasts=(),
+            epochs=350,
+            batch_size=128,
+            learning_rate=0.05,
+            dataset="cifar10",
+            preparation=(("gcn", 55.0), ("zca", 0.1)),
+            weight_decay=1e-3,
+            drops=(200 / 350, 250 / 350, 300 / 350),
+            printed=("ALL-Conv", "CIFAR10"),
+        ),
+        Panel(
+            name="nin/cifar10",
+            claim="Is augmented dropout better than the others on NiN?",
+            network=networks.nin,
+            arms=baselines((0.5, 0.5)),
+            contrasts=(),
+            epochs=300,
+            batch_size=128,
+            learning_rate=0.1,
+            dataset="cifar10",
+            preparation=(("gcn", 55.0), ("zca", 0.1)),
+            weight_decay=1e-4,
+            drops=(5 / 6,),
+            printed=("NiN", "CIFAR10"),
+        ),
+    ),
+    choices=(
+        DISCREPANCY,
+        Choice(
+            "rates of Table 6",
+            "not stated",
+            "forward those of the networks' papers, backward ratio 0.0001",
+            "the ratio of the paper's other results on CIFAR-10",
+        ),
+        Choice(
+            "training of ALL-Conv and NiN",
+            "not stated",
+            "ALL-CNN-C as Springenberg et al. 2014, at rate 0.05; NiN 300 "
+            "epochs from rate 0.1, weight decay 0.0001",
+            "the former say one of four rates; the latter lower it by hand",
+        ),
+        Choice(
+            "strength of expectation-linear regularisation",
+            "not stated",
+            "1",
+            "Ma et al. 2016 choose it on validation data",
+        ),
+        Choice(
+            "training of the student of distillation",
+            "not stated",
+            "a fifth of the epochs, a tenth of the learning rate",
+            "it starts at its teacher's weights",
+        ),
+        Choice(
+            "masks of Monte Carlo dropout",
+            "not stated",
+            str(SAMPLES),
+            "enough for the mean of ten probabilities",
+        ),
+        Choice(
+            "the three baselines",
+            "quoted from their papers, not run",
+            "run on the same networks and seeds",
+            "otherwise the trainings differ too",
+        ),
+    ),
+    seeds=4,
+)
+
+
+def chosen(arms, *names):
+    """Returns the arms of these names, in the order of the names."""
+    by_name = {arm.name: arm for arm in arms}
+    return tuple(by_name[name] for name in names)
+
+
+COMPARED = ("plain",) + tuple(
+    f"{method} {rate}"
+    for rate in ("0.2", "0.05")
+    for method in ("standard", "forward", "backward")
+)
+FIGURE_1 = TABLE_1._replace(
+    name="augmented-figure-1",
+    title="Training and test loss of ConvNet-Quick at p = 0.2 and 0.05",
+    tables=(),
+    panels=(QUICK._replace(arms=chosen(SPLIT, *COMPARED)),),
+    figure="losses",
+)
+FIGURE_2 = TABLE_2._replace(
+    name="augmented-figure-2",
+    title="Training and test loss of ResNet-20 at p = 0.2 and 0.05",
+    tables=(),
+    panels=(RESNET._replace(arms=chosen(SPLIT, *COMPARED)),),
+    figure="losses",
+)
+FIGURE_3 = TABLE_4._replace(
+    name="augmented-figure-3",
+    title="Losses of standard and augmented dropout of ConvNet-Quick",
+    tables=(),
+    panels=(
+        QUICK._replace(
+            claim=TABLE_4.panels[1].claim,
+            arms=chosen(pairs(2e-4), "standard 0.2", "augmented 0.2/0.0002"),
+        ),
+    ),
+    figure="losses",
+)
+RECIPES = (
+    TABLE_1,
+    TABLE_2,
+    TABLE_3,
+    TABLE_4,
+    TABLE_5,
+    TABLE_6,
+    FIGURE_1,
+    FIGURE_2,
+    FIGURE_3,
+)

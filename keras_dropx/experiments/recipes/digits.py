@@ -1,0 +1,93 @@
+"""The recipes on 300 embedded digits: what changes, and nothing else.
+
+The images have 8 × 8 pixels and the training sets 300, so networks are
+narrower, trainings shorter, and nothing is cropped or flipped. Rates, arms and
+contrasts stay. Learning rates are those at which the network without dropout
+learns the training images; they were set before any comparison.
+"""
+
+from typing import NamedTuple
+
+from keras_dropx.experiments.recipes.recipe import Choice, on_dataset
+
+
+class Small(NamedTuple):
+    """How a network is trained on digits.
+
+    Attributes:
+        epochs: Integer.
+        learning_rate: Float.
+        options: Dict, arguments of the network in place of the recipe's.
+        size: Integer, height and width the images are resized to, or None.
+    """
+
+    epochs: int
+    learning_rate: float
+    options: dict = {}  # noqa: RUF012
+    size: int | None = None
+
+
+BATCH_SIZE = 50
+NETWORKS = {
+    "lenet": Small(60, 0.02, size=16),
+    "convnet_quick": Small(100, 0.02),
+    "resnet20": Small(40, 0.05),
+    "all_cnn": Small(60, 0.02, {"scale": 0.25}, 12),
+    "nin": Small(60, 0.02, {"scale": 0.25}),
+    "cifar10_small": Small(40, 0.02, {"scale": 0.5}),
+    "wide_resnet": Small(40, 0.05, {"depth": 16, "width": 1}),
+    "preact_resnet20": Small(40, 0.05),
+    "resnet18": Small(40, 0.05, {"scale": 0.25}),
+    "gaaf_mlp": Small(100, 0.03),
+    "gaaf_vgg": Small(60, 0.02, {"scale": 0.25}),
+    "gaaf_svhn_cnn": Small(60, 0.02, {"scale": 0.5}),
+    "srivastava_mlp": Small(100, 0.02, {"units": (256, 256, 256)}),
+    "srivastava_convnet": Small(60, 0.01, {"scale": 0.25}),
+}
+
+
+def on_digits(recipe):
+    """Returns a recipe for digits.
+
+    Args:
+        recipe: `Recipe`.
+    """
+    small = recipe._replace(panels=tuple(map(_on_digits, recipe.panels)))
+    small = on_dataset(small, "digits")
+    names = [panel.network.__name__ for panel in small.panels]
+    choices = [
+        Choice(
+            f"{name} on digits",
+            "not in the paper",
+            _describe(NETWORKS[name]),
+            "300 images of 8 × 8 pixels, two CPU cores",
+        )
+        for name in names
+    ]
+    return small._replace(choices=(*recipe.choices, *choices))
+
+
+def _on_digits(panel):
+    small = NETWORKS[panel.network.__name__]
+    resize = ()
+    if small.size is not None:
+        resize = (("resize", small.size, small.size),)
+    return panel._replace(
+        epochs=small.epochs,
+        batch_size=BATCH_SIZE,
+        learning_rate=small.learning_rate,
+        options=small.options,
+        preparation=(*resize, *panel.preparation),
+        augmentation=None,
+    )
+
+
+def _describe(small):
+    parts = [
+        f"{small.epochs} epochs from learning rate {small.learning_rate:g}",
+        f"batch {BATCH_SIZE}",
+        *(f"{key} {value}" for key, value in small.options.items()),
+    ]
+    if small.size is not None:
+        parts.append(f"images resized to {small.size} × {small.size}")
+    return ", ".join(parts)

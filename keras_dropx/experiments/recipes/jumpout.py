@@ -1,0 +1,389 @@
+"""Wang, Zhou, Bilmes, 2019: Jumpout, ICML (the review copy of ICLR)."""
+
+from scipy import stats
+
+from keras_dropx.experiments import networks
+from keras_dropx.experiments.baselines import ConcreteDropout, link_kernels
+from keras_dropx.experiments.panel import Arm, Panel
+from keras_dropx.experiments.recipes.recipe import Choice, Recipe
+from keras_dropx.layers import AugmentedDropout, Jumpout
+
+PAPER = "jumpout"
+SIGMA = 0.2
+MIN_RATE = 0.01
+MAX_RATE = 0.6
+EXPONENTS = {"1": "mean", "0.5": "variance", "0.75": "batchnorm"}
+
+
+def mean_rate():
+    """Returns E[min(p_min + |N(0, σ)|, p_max)]."""
+    return stats.halfnorm(scale=SIGMA).expect(
+        lambda p: min(MIN_RATE + p, MAX_RATE)
+    )
+
+
+def unadapted(fraction, rescale):
+    """Returns modification I at Jumpout's noise without II: p / mean(q⁺)."""
+    return Jumpout(
+        sigma=SIGMA / fraction,
+        min_rate=min(MIN_RATE / fraction, MAX_RATE),
+        max_rate=MAX_RATE,
+        adaptive=False,
+        rescale=rescale,
+    )
+
+
+PLAIN = Arm("plain")
+JUMPOUT = Arm("jumpout", lambda: Jumpout(sigma=SIGMA))
+DROPOUT = Arm("dropout", AugmentedDropout, rates_of="jumpout")
+# The control of Jumpout, too: its mean p′ and its exponent.
+RESCALED = Arm(
+    "dropout+III",
+    lambda rate: AugmentedDropout(rate, rescale="batchnorm"),
+    rates_of="jumpout",
+)
+REMASKED = DROPOUT._replace(name="remasked", mask_offset=1)
+ABLATION = (
+    PLAIN,
+    JUMPOUT,
+    DROPOUT,
+    Arm(
+        "dropout+I",
+        lambda fraction: unadapted(fraction, "mean"),
+        fractions_of="jumpout",
+    ),
+    Arm("dropout+I+II", lambda: Jumpout(sigma=SIGMA, rescale="mean")),
+    Arm("dropout+II", lambda: Jumpout(rate=mean_rate(), rescale="mean")),
+    Arm("dropout+II+III", lambda: Jumpout(rate=mean_rate())),
+    RESCALED,
+    Arm(
+        "dropout+III+I",
+        lambda fraction: unadapted(fraction, "batchnorm"),
+        fractions_of="jumpout",
+    ),
+    REMASKED,
+)
+COMPARED = (PLAIN, JUMPOUT, DROPOUT, RESCALED, REMASKED)
+CHOICES = (
+    Choice(
+        "σ of Jumpout",
+        "not stated; tuned",
+        f"{SIGMA:g}",
+        "one value for all data sets: a tuned one would need each data set's "
+        "validation images",
+    ),
+    Choice(
+        "rate of dropout",
+        "not stated",
+        "Jumpout's mean p′, site by site and seed by seed",
+        "so that the amount of noise is the same (and those of the ablation "
+        "without I or II likewise)",
+    ),
+    Choice(
+        "scale of dropout",
+        "1/p, p being the rate of dropping",
+        "1/(1 - p)",
+        "the paper's own next sentence asks that the mean be kept",
+    ),
+    Choice(
+        "p",
+        "clipped to [p_min, p_max] in section 3.1, shifted by p_min in "
+        "Algorithm 1",
+        "shifted",
+        "the algorithm is followed",
+    ),
+    Choice(
+        "p / q⁺ above 1",
+        "not stated",
+        "clipped to p_max = 0.6",
+        "it would be no probability",
+    ),
+    Choice(
+        "training",
+        "the settings of hysts/pytorch_image_classification on CIFAR and "
+        "Fashion-MNIST; not stated on SVHN and STL-10",
+        "SGD, Nesterov momentum 0.9; wide networks 200 epochs from rate 0.1, "
+        "times 0.2 at 60, 120, 160, weight decay 0.0005 (SVHN 160 epochs "
+        "from 0.01, as Zagoruyko and Komodakis 2016); PreAct-ResNet-20 160 "
+        "epochs, times 0.1 at 80 and 120, weight decay 0.0001",
+        "the settings that those networks are published with",
+    ),
+)
+SMALL = Panel(
+    name="cifar10_small/cifar10",
+    claim="What does each of Jumpout's modifications bring to a small CNN?",
+    network=networks.cifar10_small,
+    arms=ABLATION,
+    contrasts=(),
+    epochs=150,
+    batch_size=128,
+    learning_rate=0.1,
+    measures=frozenset({"curve", "reestimated", "rates"}),
+    dataset="cifar10",
+    preparation=(("scale",), ("standardize",)),
+    augmentation="pad-4-crop-flip",
+    nesterov=True,
+    weight_decay=5e-4,
+    drops=(0.5, 0.75),
+    printed=("CIFAR10(s)", "CIFAR10"),
+)
+WIDE = SMALL._replace(
+    name="wide_resnet_28_10/cifar10",
+    claim="What does each of Jumpout's modifications bring to WRN-28-10?",
+    network=networks.wide_resnet,
+    options={"depth": 28, "width": 10},
+    epochs=200,
+    drops=(0.3, 0.6, 0.8),
+    drop=0.2,
+    printed=("WideResNet-28-10", "CIFAR10"),
+)
+WIDE_100 = WIDE._replace(
+    name="wide_resnet_28_10/cifar100",
+    dataset="cifar100",
+    printed=("WideResNet-28-10", "CIFAR100"),
+)
+STL = WIDE._replace(
+    name="wide_resnet_16_8/stl10",
+    claim="What does each of Jumpout's modifications bring to WRN-16-8?",
+    options={"depth": 16, "width": 8},
+    dataset="stl10",
+    augmentation="pad-12-crop-flip",
+    printed=("WideResNet-16-8", "STL10"),
+)
+FASHION = SMALL._replace(
+    name="preact_resnet20/fashion_mnist",
+    claim="Is Jumpout better than dropout on PreAct-ResNet-20?",
+    network=networks.preact_resnet20,
+    epochs=160,
+    weight_decay=1e-4,
+    dataset="fashion_mnist",
+    printed=("PreActResNet-20", "Fashion-MNIST"),
+)
+SVHN = STL._replace(
+    name="wide_resnet_16_8/svhn_cropped",
+    dataset="svhn_cropped+extra",
+    preparation=(("scale",),),
+    augmentation=None,
+    epochs=160,
+    learning_rate=0.01,
+    drops=(0.5, 0.75),
+    drop=0.1,
+    printed=("WideResNet-16-8", "SVHN"),
+)
+IMAGENET = SMALL._replace(
+    name="resnet18/imagenet2012",
+    claim="Is Jumpout better than dropout on ResNet-18?",
+    network=networks.resnet18,
+    epochs=10,
+    batch_size=256,
+    learning_rate=0.001,
+    weight_decay=1e-4,
+    drops=(0.5,),
+    dataset="imagenet2012",
+    preparation=(("imagenet",),),
+    augmentation="crop-flip",
+    printed=("ResNet-18", "ImageNet"),
+)
+
+
+def compared(panel):
+    network, dataset = panel.printed
+    return panel._replace(
+        claim=f"Is Jumpout better than dropout of {network} on {dataset}?",
+        arms=COMPARED,
+    )
+
+
+TABLE_1 = Recipe(
+    name="jumpout-table-1",
+    title="Each of Jumpout's modifications, alone and together",
+    paper=PAPER,
+    tables=("1",),
+    panels=(SMALL, WIDE, WIDE_100, STL),
+    choices=CHOICES,
+    seeds=3,
+)
+TABLE_2 = Recipe(
+    name="jumpout-table-2",
+    title="Dropout and Jumpout",
+    paper=PAPER,
+    tables=("2",),
+    panels=tuple(map(compared, (SMALL, WIDE, WIDE_100, FASHION, STL, SVHN))),
+    choices=CHOICES,
+    seeds=3,
+)
+TABLE_2_IMAGENET = Recipe(
+    name="jumpout-table-2-imagenet",
+    title="Dropout and Jumpout on ImageNet, from given weights",
+    paper=PAPER,
+    tables=("2",),
+    panels=(compared(IMAGENET),),
+    choices=(
+        *CHOICES[:-1],
+        Choice(
+            "training on ImageNet",
+            "from a pre-trained network, for the same number of epochs",
+            "10 epochs from rate 0.001, divided by ten half-way, batch 256",
+            "neither epochs nor rate are stated",
+        ),
+    ),
+    seeds=1,
+    pretrained=True,
+)
+
+
+LENGTH = 0.01
+
+
+def concrete(size):
+    """Returns concrete dropout for a number of training images."""
+    return ConcreteDropout(LENGTH**2 / (2 * size), 1 / size)
+
+
+def linked(model):
+    link_kernels(model)
+    return model
+
+
+CONCRETE = Arm("concrete-dropout", concrete, sized=True, train_as=linked)
+TABLE_3 = Recipe(
+    name="jumpout-table-3",
+    title="Concrete dropout beside dropout and Jumpout",
+    paper=PAPER,
+    tables=("3",),
+    panels=tuple(
+        compared(panel)._replace(arms=(*COMPARED, CONCRETE))
+        for panel in (WIDE, WIDE_100, STL)
+    ),
+    choices=(
+        *CHOICES,
+        Choice(
+            "networks of Table 3",
+            "not stated",
+            "those of Table 1",
+            "its dropout and Jumpout rows are Table 1's",
+        ),
+        Choice(
+            "regularisers of concrete dropout",
+            "not stated",
+            "l²/(2N) with l = 0.01, and 1/N",
+            "Gal et al. 2017 for a mean cross-entropy; the length scale is "
+            "theirs for images",
+        ),
+    ),
+    seeds=3,
+)
+FIGURE_1 = Recipe(
+    name="jumpout-figure-1",
+    title="The active fraction q⁺ of each layer during the training",
+    paper=PAPER,
+    tables=(),
+    panels=(
+        compared(SMALL)._replace(
+            claim="Does the active fraction differ between layers and epochs?",
+            arms=(PLAIN, JUMPOUT),
+            measures=frozenset({"active_fraction"}),
+        ),
+    ),
+    choices=CHOICES,
+    seeds=3,
+    figure="active_fraction",
+)
+RATES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
+NO_NORM = {"batch_norm": False}
+
+
+def at(name, rescale, options, text=""):
+    """Returns an arm for each rate of Figure 2."""
+    return tuple(
+        Arm(
+            f"{name}{text} {rate:g}",
+            lambda rate=rate: AugmentedDropout(rate, rescale=rescale),
+            options=options,
+        )
+        for rate in RATES
+    )
+
+
+FIGURE_2 = Recipe(
+    name="jumpout-figure-2",
+    title="Accuracy against the rate, with and without batch normalisation",
+    paper=PAPER,
+    tables=(),
+    panels=(
+        SMALL._replace(
+            claim="Does the rescale of Jumpout repair dropout before BN?",
+            arms=(
+                PLAIN,
+                *at("dropout", "mean", {}),
+                *at("rescaled", "batchnorm", {}),
+                Arm("plain-no-bn", options=NO_NORM),
+                *at("dropout", "mean", NO_NORM, "-no-bn"),
+                *at("rescaled", "batchnorm", NO_NORM, "-no-bn"),
+            ),
+            measures=frozenset({"reestimated"}),
+            learning_rate=0.01,
+        ),
+    ),
+    choices=(
+        *CHOICES[2:],
+        Choice(
+            "learning rate of Figure 2",
+            "not stated",
+            "0.01",
+            "the network without batch normalisation diverges at 0.1",
+        ),
+    ),
+    seeds=3,
+    figure="rates",
+)
+
+
+def moments(number, rate):
+    return Recipe(
+        name=f"jumpout-figure-{number}",
+        title=f"Mean and variance drift of three rescales at p = {rate:g}",
+        paper=PAPER,
+        tables=(),
+        panels=(
+            SMALL._replace(
+                claim="Is the exponent 0.75 a trade-off of mean and variance?",
+                arms=tuple(
+                    Arm(
+                        f"exponent {text}",
+                        lambda rescale=rescale: AugmentedDropout(
+                            rate, rescale=rescale
+                        ),
+                    )
+                    for text, rescale in EXPONENTS.items()
+                ),
+                measures=frozenset({"moment_drift"}),
+                epochs=100,
+            ),
+        ),
+        choices=CHOICES[2:],
+        seeds=3,
+        figure="moments",
+    )
+
+
+FIGURE_3 = moments(3, 0.2)
+FIGURE_4 = TABLE_2._replace(
+    name="jumpout-figure-4",
+    title="Learning curves of dropout and Jumpout",
+    tables=(),
+    panels=tuple(map(compared, (WIDE, WIDE_100, SVHN, STL))),
+    figure="losses",
+)
+FIGURE_5 = moments(5, 0.1)
+RECIPES = (
+    TABLE_1,
+    TABLE_2,
+    TABLE_2_IMAGENET,
+    TABLE_3,
+    FIGURE_1,
+    FIGURE_2,
+    FIGURE_3,
+    FIGURE_4,
+    FIGURE_5,
+)

@@ -1,0 +1,185 @@
+"""`dropx compare` on JAX, in processes of its own."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import dropx
+from keras_dropx import cli
+from keras_dropx.experiments import datasets, panels, runner
+
+COMMAND = "import sys, dropx; sys.exit(dropx.main())"
+ARMS = """
+import json, sys
+from keras_dropx.experiments import datasets, panels, runner
+
+folder, data_dir, panel, *names = sys.argv[1:]
+panel = panels.PANELS[panel]
+arms = [arm for arm in panel.arms if arm.name in names]
+data, source = datasets.splits("digits", 50, data_dir)
+done = lambda *_: None
+runs = runner.Runs(folder)
+runner.run_panel(
+    panel._replace(arms=arms), data, source, range(2), 2, runs, done
+)
+"""
+DATA = """
+import sys
+from tests.experiments.test_backends import data_of_a_seed
+
+print(data_of_a_seed(sys.argv[1]))
+"""
+
+
+def data_of_a_seed(data_dir):
+    """The split of a seed, and the first labels in their order."""
+    splits, _ = datasets.splits("digits", 50, data_dir)
+    subsets = splits(3)
+    keras.utils.set_random_seed(3)
+    batches = runner.training_batches(*subsets.train, 10, 3).take(12)
+    labels = np.concatenate([y for _, y in batches.as_numpy_iterator()])
+    digest = hashlib.sha256()
+    for array in keras.tree.flatten(tuple(subsets)):
+        digest.update(array.tobytes())
+    return f"{digest.hexdigest()} {labels.tolist()}"
+
+
+def start(program, *arguments, backend):
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "KERAS_BACKEND": backend,
+        },
+    )
+
+
+def records(folder):
+    lines = (folder / "runs.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    datasets.load("digits", folder)
+    return folder
+
+
+def test_the_command_on_jax(tmp_path, data_dir):
+    """The option counts, not the environment."""
+    arguments = "--panels saturation --seeds 1 --epochs 2 --train-size 50"
+    folders = ["--output", tmp_path, "--data-dir", data_dir]
+    done = start(
+        COMMAND,
+        *["compare", *arguments.split(), "--backend", "jax", *folders],
+        backend="tensorflow",
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = records(tmp_path)
+    arms = [arm.name for arm in panels.SATURATION.arms]
+    assert [record["arm"] for record in found] == arms
+    for record in found:
+        assert record["backend"] == "jax"
+        assert {"jax", "tensorflow"} <= set(record["versions"])
+        assert len(record["train_loss"]) == 2
+        assert 0.05 < record["test_accuracy"] < 1
+        for fraction in record["saturation"].values():
+            assert 0 <= fraction < 0.5
+    # A tanh whose backward pass is scaled up, layer by layer.
+    plain, _, gaaf, control, _ = (record["gradient"] for record in found)
+    for accelerated in (gaaf, control):
+        assert accelerated["hidden_1"] > 2 * plain["hidden_1"]
+    assert control["hidden_1"] == pytest.approx(gaaf["hidden_1"], rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("panel", "arms"),
+    [
+        ("masks", ["plain", "augmented-exact"]),
+        ("batchnorm", ["jumpout", "jumpout-control"]),
+    ],
+)
+def test_arms_on_jax(panel, arms, tmp_path, data_dir):
+    done = start(ARMS, tmp_path, data_dir, panel, *arms, backend="jax")
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = records(tmp_path)
+    assert [r["arm"] for r in found] == arms * 2
+    for record in found:
+        assert "jax" in record["versions"]
+        assert 0.05 < record["test_accuracy"] < 1
+        if panel == "masks":
+            assert min(record["gradient"].values()) > 0
+        else:
+            assert 0 < record["reestimated_accuracy"] < 1
+    if panel == "batchnorm":
+        rates = np.array([found[0]["mean_rates"], found[2]["mean_rates"]])
+        assert rates.shape == (2, 3) and (rates[0] != rates[1]).any()
+        assert (rates > 0.01).all() and (rates < 0.6).all()
+
+
+def test_split_and_order_are_those_of_tensorflow(data_dir):
+    done = start(DATA, data_dir, backend="jax")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1] == data_of_a_seed(data_dir)
+
+
+def test_a_mistake_on_jax_is_one_line():
+    """TensorFlow, which feeds the data there too, starts without a word."""
+    arguments = ["compare", "--backend", "jax", "--dataset", "nosuch"]
+    done = start(COMMAND, *arguments, backend="tensorflow")
+    assert done.returncode == 2
+    assert done.stderr == "dropx: Unknown data set 'nosuch': not in TFDS.\n"
+
+
+def test_an_unknown_backend_is_one_line():
+    for command, backend in (
+        (["compare", "--backend", "foo"], "tensorflow"),
+        (["--version"], "foo"),
+    ):
+        done = start(COMMAND, *command, backend=backend)
+        assert done.returncode == 2 and not done.stdout
+        assert done.stderr == (
+            "dropx: expected a backend among tensorflow, jax, torch, received "
+            "'foo'\n"
+        )
+
+
+def test_a_backend_that_is_not_installed_is_one_line(monkeypatch, capsys):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: None if name == "torch" else find(name),
+    )
+    monkeypatch.setattr(sys, "argv", ["dropx", "compare", "--backend=torch"])
+    assert dropx.main() == 2
+    assert capsys.readouterr().err == (
+        "dropx: the backend torch is not installed: pip install torch\n"
+    )
+
+
+def test_backend_without_a_name_is_one_line():
+    done = start(COMMAND, "compare", "--backend", backend="tensorflow")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "--backend: expected one argument" in done.stderr
+
+
+def test_another_backend_in_this_process_is_refused(capsys):
+    """As `python -m keras_dropx.cli` would be: there Keras comes first."""
+    assert cli.main(["compare", "--backend", "jax"]) == 2
+    assert capsys.readouterr().err == (
+        "dropx: --backend jax: this process runs on tensorflow by now. Use "
+        "the program dropx, or set KERAS_BACKEND\n"
+    )

@@ -1,0 +1,45 @@
+import numpy as np
+
+from keras_dropx.experiments.checkpoint import Checkpoint
+
+SETTINGS = {"arm": "plain", "drops": (0.5,)}
+
+
+def saved(path, settings=SETTINGS):
+    checkpoint = Checkpoint(path, settings)
+    checkpoint.save([np.arange(3), np.float32(2)], {"epoch": 4})
+    return checkpoint
+
+
+def test_what_was_saved_comes_back(tmp_path):
+    (first, second), state = saved(tmp_path / "folder" / "a.npz").load()
+    np.testing.assert_array_equal(first, [0, 1, 2])
+    assert second == 2 and second.dtype == "float32"
+    assert state == {"epoch": 4}
+
+
+def test_the_last_one_counts(tmp_path):
+    checkpoint = saved(tmp_path / "a.npz")
+    checkpoint.save([np.zeros(2)], {"epoch": 5})
+    arrays, state = checkpoint.load()
+    assert len(arrays) == 1 and state == {"epoch": 5}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_none_torn_or_of_other_settings_there_is_none(tmp_path):
+    path = tmp_path / "a.npz"
+    assert Checkpoint(path, SETTINGS).load() is None
+    saved(path)
+    assert Checkpoint(path, {**SETTINGS, "arm": "gaaf"}).load() is None
+    assert Checkpoint(path, SETTINGS).load() is not None
+    path.write_bytes(path.read_bytes()[:200])
+    assert Checkpoint(path, SETTINGS).load() is None
+    path.write_bytes(b"")
+    assert Checkpoint(path, SETTINGS).load() is None
+
+
+def test_removed_twice_is_no_error(tmp_path):
+    checkpoint = saved(tmp_path / "a.npz")
+    checkpoint.remove()
+    checkpoint.remove()
+    assert checkpoint.load() is None
