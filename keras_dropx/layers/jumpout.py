@@ -159,7 +159,7 @@ class Jumpout(SplitMaskDropout):
             if self.per_sample:
                 ones = (1,) * (len(inputs.shape) - 1)
                 shape = (keras.ops.shape(inputs)[0], *ones)
-            words = random.words(seed, shape, random.RATE, extended=True)
+            words = random.words(seed, (*shape, 2), random.RATE)
             sigma = self.at_step(self.sigma, seed, highest=float("inf"))
             rate = masks.half_normal_rate(
                 words, sigma, self.min_rate, self.max_rate

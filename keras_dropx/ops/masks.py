@@ -130,8 +130,10 @@ def _capped(high, low, xp):
 
 def represented_rate(threshold):
     """The drop probability that a threshold really gives."""
-    low = threshold.low if threshold.extended else 0.0
-    return (threshold.high + low / LEVELS) / LEVELS
+    position = threshold.high
+    if threshold.extended:
+        position = position + threshold.low / LEVELS
+    return position / LEVELS
 
 
 def represented_ratio(forward, backward):
@@ -237,22 +239,24 @@ def half_normal_rate(words, sigma, min_rate, max_rate):
     """min(p_min + |N(0, σ)|, p_max), Jumpout's modification I.
 
     Args:
-        words: Extended `Words` of shape () or with 1 for the last axis; one
-            rate is made of each.
+        words: `Words` with 2 for a last axis besides; one rate is made of
+            each pair.
         sigma: σ, the standard deviation of the normal distribution.
         min_rate: p_min, added to every rate.
         max_rate: p_max, where the rest of the law is an atom.
 
     Returns:
-        float32 tensor of the shape of the words.
+        float32 tensor of the shape of the words without the last axis.
     """
     # 22 bits and a half step: u and (1 + u)/2, which TensorFlow's erfinv
     # takes, are exact in float32 and never 0 or 1.
-    step = 2.0**-22
-    high = ops.cast(words.high, "float32") * 2.0**-16
-    low = ops.floor(ops.cast(words.low, "float32") * 2.0**-10) * step
-    half_normal = math.sqrt(2.0) * ops.erfinv(high + low + step / 2)
-    return ops.minimum(min_rate + sigma * half_normal, max_rate)
+    pairs = ops.cast(words.high, "float32")
+    bits = ops.floor(pairs * np.array([1.0, 2.0**-10], "float32"))
+    steps = np.array([2.0**-16, 2.0**-22], "float32")
+    uniform = ops.sum(bits * steps, axis=-1) + 2.0**-23
+    spread = math.sqrt(2.0) * sigma
+    half_normal = spread * ops.erfinv(uniform)
+    return ops.minimum(min_rate + half_normal, max_rate)
 
 
 def _namespace(*values):

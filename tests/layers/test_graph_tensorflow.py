@@ -33,7 +33,7 @@ def graph_and_ops(layer):
         (AugmentedDropout(0.25, 0.25, coupling="independent"), 2),
         (BackwardDropout(0.25), 1),
         (Jumpout(rate=0.25), 1),
-        (Jumpout(sigma=0.25), 3),
+        (Jumpout(sigma=0.25), 2),
         (Jumpout(rate=0.25, backward_rate=0.25), 1),
     ],
 )

@@ -30,6 +30,13 @@ def uniform(seed, shape, stream):
     return (high + low * GRID) * GRID
 
 
+def uniform_of_rate(seed, shape):
+    drawn = random.next_seed(keras.random.SeedGenerator(seed))
+    high, _ = random.words(drawn, (*shape, 2), random.RATE)
+    pairs = keras.ops.convert_to_numpy(high).astype("float64")
+    return (pairs[..., 0] + pairs[..., 1] * GRID) * GRID
+
+
 def half_normal(u):
     """Inverts erf(z / √2) = u by Newton's method in float64."""
     z = np.zeros_like(u)
@@ -56,7 +63,7 @@ def reference(
     each = x.shape[:1] + (1,) * (x.ndim - 1) if per_sample else ()
     p = np.full(each, rate, "float64")
     if sigma is not None:
-        draw = half_normal(uniform(seed, each, random.RATE))
+        draw = half_normal(uniform_of_rate(seed, each))
         p = np.minimum(min_rate + sigma * draw, max_rate)
     if adaptive:
         axes = tuple(range(1, x.ndim)) if per_sample else None
@@ -251,7 +258,7 @@ def test_the_rate_shares_no_words_with_the_mask(vjp):
     n = 200_000
     y, dx = vjp(layer, np.ones((n, 2), "float32"))
     dropped = y[:, 0] == 0
-    u = uniform(6, (n, 1), random.RATE)[:, 0]
+    u = uniform_of_rate(6, (n, 1))[:, 0]
     p = np.minimum(0.01 + 0.3 * half_normal(u), 0.6)
     excess = (dropped - p) / np.sqrt(p * (1 - p))
     assert abs(excess.mean()) < 4 / np.sqrt(n)
