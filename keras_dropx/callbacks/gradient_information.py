@@ -248,7 +248,7 @@ class _BatchForm:
         )
         # None with a second optimizer in one step.
         mean = ops.where(
-            count > 0, total / ops.maximum(count, 1.0), self.error.value
+            count > 0, ops.divide_no_nan(total, count), self.error.value
         )
         self.error.assign(mean)
         self.errors.assign(ops.zeros_like(self.errors))
@@ -275,14 +275,12 @@ class _BatchForm:
         for index, gradient in zip(
             kernels, probe.sum_over_replicas(found), strict=True
         ):
-            size = ops.mean(ops.abs(ops.cast(gradient, "float32")))
-            sizes[index] = ops.cast(size, "float64") / scale
-        error = self.error.value / error_scale
-        update = [
-            [ops.cast(value, "float64") for value in [*sizes, error]],
-            [ops.cast(value, "float64") for value in [*counts, 1.0]],
-        ]
-        self.sums.assign_add(ops.stack([ops.stack(row) for row in update]))
+            sizes[index] = ops.mean(ops.abs(ops.cast(gradient, "float32")))
+        # In few operations: their fixed cost is what a small step pays.
+        sizes = _over(ops.cast(ops.stack(sizes), "float64"), scale)
+        error = _over(self.error.value, error_scale)
+        row = ops.concatenate([sizes, ops.expand_dims(error, 0)])
+        self.sums.assign_add(ops.stack([row, np.array([*counts, 1.0])]))
 
     def _tap(self, h, z):
         @ops.custom_gradient
@@ -411,6 +409,10 @@ def sample_size(linear, calls):
                 ops.mean(ops.abs(h), 1) * ops.mean(ops.abs(delta), 1)
             )
     return ops.mean(probe.kernel_gradient_sizes(linear, calls))
+
+
+def _over(value, scale):
+    return value if isinstance(scale, float) and scale == 1 else value / scale
 
 
 def _optimizers(model):
