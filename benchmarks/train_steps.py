@@ -128,7 +128,11 @@ def compiled(model, callbacks, batch):
         return _jax_step(model, data)
     import tensorflow as tf
 
-    batches = iter(tf.data.Dataset.from_tensors(data).repeat())
+    # Autotuning has nothing to tune here, and takes seconds to end.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    batches = tf.data.Dataset.from_tensors(data).repeat().with_options(options)
+    batches = iter(batches)
     model.make_train_function()
 
     def call():
