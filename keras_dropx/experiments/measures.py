@@ -7,27 +7,27 @@ from keras_dropx import callbacks
 BATCH = 128
 
 
-def gradient_information(x, y, test_x):
+def gradient_information(x, y, test):
     return callbacks.GradientInformation(data=(x[:BATCH], y[:BATCH]))
 
 
-def net_variance(x, y, test_x):
+def net_variance(x, y, test):
     return callbacks.NetVariance(x[:BATCH])
 
 
-def net_distribution(x, y, test_x):
-    return callbacks.NetDistribution(test_x)
+def net_distribution(x, y, test):
+    return callbacks.NetDistribution(test[0])
 
 
-def moment_drift(x, y, test_x):
+def moment_drift(x, y, test):
     return callbacks.MomentDrift(x[:BATCH])
 
 
-def active_fraction(x, y, test_x):
+def active_fraction(x, y, test):
     return callbacks.ActiveFraction(x[:BATCH])
 
 
-# Functions of the training images, their labels and the test images.
+# Functions of the training images, their labels and the test data.
 CALLBACKS = {
     measure.__name__: measure
     for measure in (
@@ -48,12 +48,12 @@ class Measures:
         model: Model that is trained.
         x: Array of training images.
         y: Array of labels.
-        test_x: Array of test images.
+        test: The test data.
     """
 
-    def __init__(self, names, model, x, y, test_x):
+    def __init__(self, names, model, x, y, test):
         self.callbacks = {
-            name: CALLBACKS[name](x, y, test_x)
+            name: CALLBACKS[name](x, y, test)
             for name in CALLBACKS
             if name in names
         }

@@ -392,7 +392,7 @@ class _Watch(keras.callbacks.Callback):
             train = next(iter(training_stream(train, size, 0)))
         self.x, self.y = train
         self.measures = Measures(
-            self.names, self.runner.network, *train, self.data.test
+            self.names, self.runner.network, self.x, self.y, self.data.test
         )
 
     def on_train_end(self, logs=None):
@@ -595,7 +595,7 @@ def _arguments(arm, settings, runs):
 
 def versions():
     """Returns the versions of what the numbers hang on, a dict."""
-    names = ("keras", "tensorflow", "numpy")
+    names = ("keras", keras.config.backend(), "tensorflow", "numpy")
     return {
         "keras_dropx": keras_dropx.__version__,
         **{name: metadata.version(name) for name in names},

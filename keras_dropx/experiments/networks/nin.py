@@ -8,7 +8,7 @@ from keras_dropx.experiments.networks.parts import (
 )
 
 
-def nin(input_shape, num_classes, dropout=None, scale=1.0):
+def nin(input_shape, num_classes, dropout=None, scale=1.0, stddev=0.05):
     """Builds the Network in Network for CIFAR-10, with dropout sites.
 
     ```
@@ -25,9 +25,10 @@ def nin(input_shape, num_classes, dropout=None, scale=1.0):
     uses, has the average pool, and is followed.
 
     Weights begin normal with standard deviation 0.05, as in the first author's
-    definition for CIFAR-10; biases at 0. With small images inputs near 1 are
-    too weak for it, and training stays at chance. It is for the full size, too:
-    in layers whose inputs `scale` makes fewer it is divided by its square root.
+    definition for CIFAR-10; biases at 0. On small images and in a short
+    training that is too little, and it stays at chance. It is for the full
+    size, too: in layers whose inputs `scale` makes fewer it is divided by its
+    square root.
 
     Args:
         input_shape: Tuple (height, width, channels), square, 4 × 4 or larger;
@@ -35,6 +36,7 @@ def nin(input_shape, num_classes, dropout=None, scale=1.0):
         num_classes: Integer, the number of logits.
         dropout: Function that returns a new layer for each site, or None.
         scale: Float, multiplies the numbers of channels.
+        stddev: Float, of the initial weights.
 
     Returns:
         `keras.Model` with the layers `block_1_conv_1`, …, `block_3_conv_3`,
@@ -50,13 +52,13 @@ def nin(input_shape, num_classes, dropout=None, scale=1.0):
 
     def block(x, number, size, channels):
         for index, count in enumerate(channels, 1):
-            stddev = 0.05 if x is inputs else 0.05 * scale**-0.5
+            spread = stddev if x is inputs else stddev * scale**-0.5
             x = keras.layers.Conv2D(
                 count,
                 size if index == 1 else 1,
                 padding="same",
                 kernel_initializer=keras.initializers.RandomNormal(
-                    stddev=stddev
+                    stddev=spread
                 ),
                 name=f"block_{number}_conv_{index}",
             )(x)

@@ -28,12 +28,14 @@ class Small(NamedTuple):
 
 
 BATCH_SIZE = 50
+# Contrast 55 makes pixels of variance 1 at 32 × 32 × 3, contrast 8 at 8 × 8.
+CONTRAST = {"gcn": ("gcn", 8.0)}
 NETWORKS = {
     "lenet": Small(60, 0.02, size=16),
     "convnet_quick": Small(100, 0.02),
     "resnet20": Small(40, 0.05),
-    "all_cnn": Small(60, 0.02, {"scale": 0.25}, 12),
-    "nin": Small(60, 0.02, {"scale": 0.25}),
+    "all_cnn": Small(100, 0.02, {"scale": 0.25}, 12),
+    "nin": Small(100, 0.02, {"scale": 0.25, "stddev": 0.1}),
     "cifar10_small": Small(40, 0.02, {"scale": 0.5}),
     "wide_resnet": Small(40, 0.05, {"depth": 16, "width": 1}),
     "preact_resnet20": Small(40, 0.05),
@@ -42,7 +44,7 @@ NETWORKS = {
     "gaaf_vgg": Small(60, 0.02, {"scale": 0.25}),
     "gaaf_svhn_cnn": Small(60, 0.02, {"scale": 0.5}),
     "srivastava_mlp": Small(100, 0.02, {"units": (256, 256, 256)}),
-    "srivastava_convnet": Small(60, 0.01, {"scale": 0.25}),
+    "srivastava_convnet": Small(100, 0.003, {"scale": 0.5}),
 }
 
 
@@ -77,7 +79,10 @@ def _on_digits(panel):
         batch_size=BATCH_SIZE,
         learning_rate=small.learning_rate,
         options=small.options,
-        preparation=(*resize, *panel.preparation),
+        preparation=(
+            *resize,
+            *(CONTRAST.get(step[0], step) for step in panel.preparation),
+        ),
         augmentation=None,
     )
 
