@@ -44,11 +44,11 @@ def compare(
     source |= data
     panels = [PANELS[name]._replace(jit=jit) for name in panels]
     epochs_of = {panel.name: epochs or panel.epochs for panel in panels}
-    runs = Runs(output)
     console = session.make_console()
     bar = session.progress_bar(console)
     total = sum(seeds * len(p.arms) * epochs_of[p.name] for p in panels)
-    with bar:
+    with session.locked(output, "command"), bar:
+        runs = Runs(output)
         task = bar.add_task("compiling", total=total)
         for panel in panels:
 

@@ -225,7 +225,7 @@ def splits(name, train_size, data_dir=None, download=False):
     Raises:
         DatasetError: as `load`, `arrays`, and `subsets` at the first call.
     """
-    train, test, _ = load(name, data_dir, download)
+    train, test, info = load(name, data_dir, download)
     images, labels = arrays(train)
     test_images, test_labels = arrays(test)
     scale = images.max()
@@ -242,6 +242,7 @@ def splits(name, train_size, data_dir=None, download=False):
 
     return split, {
         "dataset": name,
+        "data_version": str(info.version),
         "train_size": train_size,
         "num_classes": int(labels.max()) + 1,
         "input_shape": list(images.shape[1:]),

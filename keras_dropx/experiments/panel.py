@@ -50,6 +50,53 @@ class Arm(NamedTuple):
         """Name of the arm that this one's noise is measured in, or None."""
         return self.rates_of or self.fractions_of
 
+    def details(self):
+        """Returns all that makes the arm, a JSON-able dict, for the records.
+
+        A layer is described by its configuration, of a site whose argument is
+        0.3, or 300 training images.
+        """
+        layer = activation = None
+        if self.dropout is not None:
+            arguments = ()
+            if self.source or self.rates:
+                arguments = (0.3,)
+            elif self.sized:
+                arguments = (300,)
+            layer = _described(self.dropout(*arguments))
+        if self.activation is not None:
+            activation = _described(self.activation())
+        return {
+            "layer": layer,
+            "activation": activation,
+            "options": {
+                key: value.__name__ if callable(value) else value
+                for key, value in self.options.items()
+            },
+            "train_as": self.train_as is not None,
+            "finish": self.finish is not None,
+            **{
+                name: getattr(self, name)
+                for name in (
+                    "rates",
+                    "rates_of",
+                    "fractions_of",
+                    "sized",
+                    "mask_offset",
+                    "exact",
+                    "samples",
+                    "learning_rate",
+                )
+            },
+        }
+
+
+def _described(layer):
+    config = layer.get_config()
+    for name in ("name", "dtype", "trainable", "seed"):
+        config.pop(name, None)
+    return {"class": type(layer).__name__, **config}
+
 
 class Contrast(NamedTuple):
     """Treatment minus control, fixed before running.

@@ -92,7 +92,8 @@ def saturated_fraction(model, x):
     Saturated means |φ′(z)| < 0.1 · max|φ′|, for tanh |z| > 1.8184.
 
     Args:
-        model: `keras.Model` with layers `hidden_…`, each before its tanh.
+        model: `keras.Model` with dense layers `hidden_…`, each before its
+            tanh or with it.
         x: Array of inputs.
 
     Returns:
@@ -101,13 +102,13 @@ def saturated_fraction(model, x):
     layers = [
         layer for layer in model.layers if layer.name.startswith("hidden_")
     ]
-    nets = keras.Model(model.input, [layer.output for layer in layers])
-    return {
-        layer.name: float(
-            np.mean(np.abs(probe.to_numpy(net)) > TANH_SATURATION)
-        )
-        for layer, net in zip(layers, nets(x, training=False), strict=True)
-    }
+    inputs = keras.Model(model.input, [layer.input for layer in layers])
+    shares = {}
+    for layer, h in zip(layers, inputs(x, training=False), strict=True):
+        # Its own activation may be in the layer: from the kernel, then.
+        net = probe.to_numpy(ops.matmul(h, layer.kernel) + layer.bias)
+        shares[layer.name] = float(np.mean(np.abs(net) > TANH_SATURATION))
+    return shares
 
 
 def jumpout_rate_probe(model):
@@ -146,8 +147,9 @@ def jumpout_rate_probe(model):
             p = stats.halfnorm.ppf(quantiles, site.min_rate, site.sigma)
             p = np.minimum(p, site.max_rate)
             if site.adaptive:
-                p = np.minimum(p / fraction, site.max_rate)
-            found.append(float(p.mean()))
+                # Without an active unit the layer is the identity.
+                p = np.minimum(p / fraction, site.max_rate) if fraction else 0
+            found.append(float(np.mean(p)))
         return found, counted
 
     return rates

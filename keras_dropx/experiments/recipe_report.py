@@ -2,9 +2,9 @@
 
 import base64
 import io
-import json
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import markdown
 import numpy as np
@@ -18,11 +18,22 @@ from keras_dropx.experiments.metrics import (
     paired,
 )
 from keras_dropx.experiments.recipe_figures import figure
-from keras_dropx.experiments.reproduce import recipe_for
-from keras_dropx.experiments.runner import Runs
+from keras_dropx.experiments.reproduce import SIZES, recipe_for
+from keras_dropx.experiments.runner import Runs, settings_of
 
 # What several runs of one recipe have in common.
-SHARED = ("dataset", "epochs", "train_size", "precision", "jit", "backend")
+SHARED = (
+    "dataset",
+    "data_version",
+    "epochs",
+    "train_size",
+    "num_classes",
+    "input_shape",
+    "precision",
+    "jit",
+    "backend",
+    "weights",
+)
 SHOWN = (
     "test_accuracy",
     "reestimated_accuracy",
@@ -38,6 +49,31 @@ LAYERS = {
     "layer2": "hidden_2",
     "layer3": "hidden_3",
     "last layer": "logits",
+}
+
+
+class Printed(NamedTuple):
+    """How a number of `results.csv` is shown beside ours.
+
+    Attributes:
+        text: Its name and unit.
+        scale: What it is multiplied by.
+        offset: What is added.
+        digits: Decimals shown.
+    """
+
+    text: str
+    scale: float
+    offset: float
+    digits: int
+
+
+PRINTED = {
+    "test_accuracy": Printed("accuracy %", 100, 0, 2),
+    "test_accuracy_percent": Printed("accuracy %", 1, 0, 2),
+    "test_error_percent": Printed("accuracy %", -1, 100, 2),
+    "train_accuracy_percent": Printed("train accuracy %", 1, 0, 1),
+    "train_epochs": Printed("epochs to converge", 1, 0, 0),
 }
 CSS = """\
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem;
@@ -68,7 +104,8 @@ def report(folder):
     records = Runs(folder).records
     sections, images = [], {}
     for recipe, panel, found in studies(records):
-        name = f"{recipe.name}-{panel.name.replace('/', '-')}"
+        # The same panel may be there in several precisions, say.
+        name = f"{len(sections)}-{recipe.name}"
         buffer = io.BytesIO()
         figure(recipe.figure, panel, found).savefig(
             buffer, dpi=110, metadata={"Software": None}
@@ -99,47 +136,48 @@ def report(folder):
 def studies(records):
     """Yields (recipe, panel, records) for what has been run of the recipes.
 
+    The records are of trainings that differ in nothing but arm and seed, one
+    for each.
+
     Args:
         records: List of run records.
     """
-    keys = list(
-        dict.fromkeys(
-            json.dumps({name: record.get(name) for name in SHARED})
-            for record in records
-        )
-    )
-    datasets = {json.loads(key)["dataset"] for key in keys}
+    shared = [{k: record.get(k) for k in SHARED} for record in records]
+    groups = [s for i, s in enumerate(shared) if s not in shared[:i]]
     for name in recipes.RECIPES:
-        for dataset in [None, *sorted(datasets)]:
-            recipe = recipe_for(name, dataset)
+        for group in groups:
+            recipe = recipe_for(name, None)
+            if group["dataset"] not in {p.dataset for p in recipe.panels}:
+                recipe = recipe_for(name, group["dataset"])
             for panel in recipe.panels:
-                if (panel.dataset == dataset) == (dataset is None):
+                if panel.dataset != group["dataset"]:
                     continue
-                names = {arm.name for arm in panel.arms}
-                for key in keys:
-                    shared = json.loads(key)
-                    found = [
-                        record
-                        for record in records
-                        if record.get("panel") == panel.name
-                        and record["arm"] in names
-                        and set(panel.measures) <= set(record["measures"])
-                        and all(record.get(k) == shared[k] for k in SHARED)
-                    ]
-                    if {record["arm"] for record in found} == names:
-                        yield recipe, panel, found
+                found = {}
+                for arm in panel.arms:
+                    settings = settings_of(panel, arm, 0, 0, group)
+                    del settings["seed"]
+                    for record in records:
+                        if all(record.get(k) == settings[k] for k in settings):
+                            found[arm.name, record["seed"]] = record
+                if {arm for arm, _ in found} == {a.name for a in panel.arms}:
+                    yield recipe, panel, list(found.values())
 
 
 def heading(records):
     """Returns the head of the page."""
-    versions = records[-1]["versions"]
-    text = ", ".join(f"{name} {version}" for name, version in versions.items())
+    versions = list(
+        dict.fromkeys(
+            ", ".join(f"{k} {v}" for k, v in record["versions"].items())
+            for record in records
+        )
+    )
     return (
         "# Reproductions\n\n"
-        f"Made by `dropx report` from {len(records)} runs ({text}). Every "
-        "number is a mean over paired seeds at the last epoch, ± its standard "
-        "error. A verdict is read from a paired t interval, all contrasts of "
-        "a panel together at the 95 % level by Holm's method."
+        f"Made by `dropx report` from {len(records)} runs "
+        f"({'; '.join(versions)}). Every number is a mean over paired seeds "
+        "at the last epoch, ± its standard error. A verdict is read from a "
+        "paired t interval, all contrasts of a panel together at the 95 % "
+        "level by Holm's method."
     )
 
 
@@ -147,6 +185,7 @@ def section(recipe, panel, records, image):
     """Returns the Markdown of one panel of a recipe."""
     record = records[0]
     seeds = {record["seed"] for record in records}
+    _, origin = original(recipe, panel)
     parts = [
         f"## {recipe.name}: {recipe.title}",
         f"*{panel.claim}* Data set {record['dataset']}, "
@@ -155,9 +194,17 @@ def section(recipe, panel, records, image):
         f"{record['learning_rate']:g}, {record['precision']}; {len(seeds)} "
         + ("seeds." if len(seeds) >= 5 else "seeds: a demonstration."),
     ]
-    if recipe_for(recipe.name, None).panels[0].dataset != record["dataset"]:
+    if origin is None:
         parts.append(
             "The paper's numbers are of other images: only orderings compare."
+        )
+    elif (record["train_size"], record["epochs"]) != (
+        SIZES[origin.dataset][0],
+        origin.epochs,
+    ):
+        parts.append(
+            "This is less than the recipe, which trains on "
+            f"{SIZES[origin.dataset][0]:,} images for {origin.epochs} epochs."
         )
     parts.append(arm_table(recipe, panel, records))
     layers = layer_table(recipe, records)
@@ -185,39 +232,71 @@ def arm_table(recipe, panel, records):
         for name in SHOWN
         if any(by_seed(records, arm.name, name) for arm in panel.arms)
     ]
+    printed, _ = original(recipe, panel)
     rows = [
         row
         for row in recipes.printed_results()
-        if row["paper"] == recipe.paper and row["table"] in recipe.tables
+        if row["paper"] == recipe.paper
+        and row["table"] in recipe.tables
+        and (row["network"], row["dataset"]) in printed
     ]
-    printed = [
-        ("method", row["network"], row["dataset"], row["metric"])
-        for row in rows
-        if row["setting"] not in LAYERS
-    ]
-    columns = list(dict.fromkeys(printed))
+    columns = list(
+        dict.fromkeys(
+            (row["network"], row["dataset"], PRINTED[row["metric"]].text)
+            for row in rows
+            if row["metric"] in PRINTED
+        )
+    )
     lines = []
     for arm in panel.arms:
         if arm.mask_offset:
             continue
         line = [arm.name]
-        for name in shown:
-            line.append(mean_error(records, arm.name, name))
-        for _, *column in columns:
-            values = [
-                row["value"] + (f" ± {row['std']}" if row["std"] else "")
-                for row in rows
-                if [row["network"], row["dataset"], row["metric"]] == column
-                and f"{row['method']} {row['setting']}".strip() == arm.name
-            ]
-            line.append(values[0] if values else "")
+        line += [mean_error(records, arm.name, name) for name in shown]
+        line += [printed_value(rows, arm.name, *column) for column in columns]
         lines.append(line)
     headings = ["arm", *(METRICS[name].heading for name in shown)]
-    headings += [
-        f"paper: {network}, {dataset}, {metric.replace('_', ' ')}"
-        for _, network, dataset, metric in columns
-    ]
+    headings += [f"paper: {', '.join(column)}" for column in columns]
     return _table(headings, lines)
+
+
+def printed_value(rows, arm, network, dataset, text):
+    """Returns what the paper prints for an arm, "" where it prints nothing."""
+    for row in rows:
+        printed = PRINTED.get(row["metric"])
+        names = row["method"].split(" and ")
+        if (
+            printed is not None
+            and (row["network"], row["dataset"]) == (network, dataset)
+            and printed.text == text
+            and arm in [f"{name} {row['setting']}".strip() for name in names]
+        ):
+            value = printed.offset + printed.scale * float(row["value"])
+            error = f" ± {row['std']}" if row["std"] else ""
+            return f"{value:.{printed.digits}f}{error}"
+    return ""
+
+
+def original(recipe, panel):
+    """Returns what a panel stands for in the paper.
+
+    Returns:
+        A tuple: the pairs (network, data set) as the paper prints them, and
+        the recipe's own panel where the data set is the same, else None.
+    """
+    panels = [
+        own
+        for own in recipe_for(recipe.name, None).panels
+        if own.network is panel.network
+    ]
+    same = [
+        own
+        for own in panels
+        if own.dataset == panel.dataset and own.options == panel.options
+    ]
+    if same:
+        return [same[0].printed], same[0]
+    return [own.printed for own in panels], None
 
 
 def layer_table(recipe, records):
@@ -232,11 +311,13 @@ def layer_table(recipe, records):
     lines = []
     for row in rows:
         measure, layer = row["metric"], LAYERS[row["setting"]]
+        # The variance is that of the trained network.
+        first = -1 if measure == "net_variance" else 0
         runs = [
             np.mean(
                 [
                     point[measure][f"{measure}/{layer}"]
-                    for point in record["measured"]
+                    for point in record["measured"][first:]
                 ]
             )
             for record in records
@@ -253,11 +334,25 @@ def layer_table(recipe, records):
         )
     if not lines:
         return None
-    return _table(["arm", "layer", "quantity", "here", "paper"], lines)
+    table = _table(["arm", "layer", "quantity", "here", "paper"], lines)
+    loose = [
+        row["value"]
+        for row in recipes.printed_results()
+        if row["paper"] == recipe.paper
+        and row["table"] in recipe.tables
+        and row["setting"].startswith("one of layers")
+    ]
+    if loose:
+        table += (
+            f"\n\nFor GAAF the paper prints {', '.join(loose)}, and not which "
+            "layer each is of."
+        )
+    return table
 
 
 def claim_table(panel, records):
     """Returns a table of what the paper says and what came out."""
+    seeds = {record["seed"] for record in records}
     lines = []
     for contrast, result in zip(
         panel.contrasts, compared(records, panel.contrasts), strict=True
@@ -271,7 +366,7 @@ def claim_table(panel, records):
                 contrast.sign,
                 f"{result.mean:+.{digits}f}",
                 f"{result.low:+.{digits}f} to {result.high:+.{digits}f}",
-                str(result.count),
+                f"{result.count} of {len(seeds)}",
                 f"**{verdict(contrast, result)}**",
             ]
         )

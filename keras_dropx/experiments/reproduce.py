@@ -1,6 +1,7 @@
 """`dropx reproduce`: runs a recipe; `dropx list`: shows them all."""
 
 import functools
+import hashlib
 import math
 import warnings
 from pathlib import Path
@@ -67,19 +68,26 @@ def reproduce(
     for panel, (_, source) in zip(recipe.panels, opened, strict=True):
         check_network(panel, source)
     shared = session.start(precision, jit)
+    start = None
     if weights is not None:
-        shared["weights"] = str(weights)
+        start = loader(weights)
+        digest = hashlib.sha256(Path(weights).read_bytes())
+        shared["weights"] = digest.hexdigest()[:16]
+        for panel, (_, source) in zip(recipe.panels, opened, strict=True):
+            start(check_network(panel, source))
     seeds = range(seeds or recipe.seeds)
-    runs = Runs(output)
     console = session.make_console()
     bar = session.progress_bar(console)
     total = sum(
         len(seeds) * len(panel.arms) * (epochs or panel.epochs)
         for panel in recipe.panels
     )
-    with bar:
+    with session.locked(output, "command"), bar:
+        runs = Runs(output)
         task = bar.add_task("reading data", total=total)
-        for panel, (data, source) in zip(recipe.panels, opened, strict=True):
+        for panel in recipe.panels:
+            # The images of a panel go when it is done.
+            data, source = opened.pop(0)
 
             def progress(arm, seed, done, panel=panel):
                 text = f"{panel.name} · {arm} · seed {seed}"
@@ -94,7 +102,7 @@ def reproduce(
                 runs,
                 progress,
                 Path(output) / "checkpoints",
-                None if weights is None else loader(weights),
+                start,
             )
     console.print(f"Every run: {runs.path}")
     console.print(f"Tables and figures: dropx report {output}")
@@ -169,6 +177,7 @@ def open_data(panel, train_size, data_dir, download):
     image, label = info.supervised_keys
     source = {
         "dataset": panel.dataset,
+        "data_version": str(info.version),
         "train_size": int(train.cardinality()),
         "num_classes": info.features[label].num_classes,
     }
@@ -210,9 +219,9 @@ def prepared(panel, subsets):
 
 
 def check_network(panel, source):
-    """Refuses images that a panel's network does not take."""
+    """Returns a panel's network, or refuses the images it does not take."""
     try:
-        panel.network(
+        return panel.network(
             tuple(source["input_shape"]), source["num_classes"], **panel.options
         )
     except ValueError as error:

@@ -234,7 +234,10 @@ class ArmRunner:
         finished = None
         if self.arm.finish is not None:
             finished = self.arm.finish(
-                self.network, data.train[0], seed, self.panel
+                self.network,
+                data.train[0],
+                seed,
+                self.panel._replace(epochs=self.epochs),
             )
         result |= self.evaluate("test", data.test, finished)
         if "saturation" in self.panel.measures:
@@ -261,9 +264,10 @@ class ArmRunner:
             logits = monte_carlo_predict(
                 self.network, x, self.arm.samples, BATCH, seed=0, verbose=0
             )
-            p = special.softmax(logits, axis=-1).mean(axis=0)
-            accuracy = np.mean(p.argmax(axis=-1) == y)
-            loss = -np.mean(np.log(p[np.arange(len(y)), y]))
+            logs = special.log_softmax(logits.astype("float64"), axis=-1)
+            logs = special.logsumexp(logs, axis=0) - np.log(len(logits))
+            accuracy = np.mean(logs.argmax(axis=-1) == y)
+            loss = -np.mean(logs[np.arange(len(y)), y])
         else:
             probe = self.evaluation_probe
             if network is not None:
@@ -419,11 +423,13 @@ class _Watch(keras.callbacks.Callback):
             state["curve"].append({"epoch": epoch + 1, **test})
         if epoch in self.probed:
             if self.runner.gradient_probe is not None:
-                sizes, output = self.runner.gradient_probe(self.x, self.y)
+                sizes, output = self.runner.gradient_probe(
+                    self.x[:BATCH], self.y[:BATCH]
+                )
                 sizes = {name: float(size) for name, size in sizes.items()}
                 state["gradients"].append([sizes, float(output)])
             if self.runner.rate_probe is not None:
-                rates, fractions = self.runner.rate_probe(self.x)
+                rates, fractions = self.runner.rate_probe(self.x[:BATCH])
                 state["rates"].append(rates)
                 state["fractions"].append(fractions)
             taken = self.measures.take(last)
@@ -503,6 +509,7 @@ def settings_of(panel, arm, seed, epochs, source):
         "epochs": epochs,
         "network": panel.network.__name__,
         "measures": sorted(panel.measures),
+        "arm_details": arm.details(),
         **{
             name: getattr(panel, name)
             for name in (
@@ -578,7 +585,15 @@ def run_panel(
                 lambda done, arm=arm, seed=seed: progress(arm.name, seed, done),
                 checkpoint,
             )
-            runs.add({**settings, **result, "versions": versions()})
+            devices = keras.distribution.list_devices()
+            runs.add(
+                {
+                    **settings,
+                    **result,
+                    "versions": versions(),
+                    "devices": devices,
+                }
+            )
             if checkpoint is not None:
                 checkpoint.remove()
 

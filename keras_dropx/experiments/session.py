@@ -1,6 +1,9 @@
 """What the commands that train have in common."""
 
+import contextlib
+import fcntl
 import sys
+from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -12,6 +15,8 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+
+from keras_dropx.errors import UserError
 
 
 def start(precision, jit):
@@ -32,6 +37,32 @@ def start(precision, jit):
     tf.get_logger().setLevel("ERROR")
     keras.config.set_dtype_policy(precision)
     return {"precision": precision, "jit": jit, "backend": backend}
+
+
+@contextlib.contextmanager
+def locked(output, command, remedy="Wait for it, or give another --output"):
+    """Keeps a second command out of a folder, which is made.
+
+    Args:
+        output: Path of the folder.
+        command: String, what works in it.
+        remedy: String, what the user can do.
+
+    Raises:
+        UserError: If another process works there.
+    """
+    output = Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    with (output / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another {command} works in {output}. {remedy}"
+            ) from None
+        except OSError:
+            pass  # Some network file systems have no locks.
+        yield
 
 
 def make_console(width=120):

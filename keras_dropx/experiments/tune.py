@@ -1,7 +1,6 @@
 """`dropx tune`: search, then compare the winner with plain dropout."""
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -28,7 +27,13 @@ from rich.progress import (
 from sklearn.model_selection import train_test_split
 
 from keras_dropx.errors import ProcessError, UserError
-from keras_dropx.experiments import datasets, report, search, trials_report
+from keras_dropx.experiments import (
+    datasets,
+    report,
+    search,
+    session,
+    trials_report,
+)
 from keras_dropx.experiments.panel import Arm, Contrast
 from keras_dropx.experiments.runner import Runs, run_panel
 from keras_dropx.tuner import any_dropout, launcher
@@ -102,7 +107,11 @@ def tune(
         return
     if workers is not None:
         chief = _check_chief(chief, len(settings.methods))
-    with _locked(output):
+    remedy = (
+        "Wait for it, join it with --chief and --worker-id, or give another "
+        "--output"
+    )
+    with session.locked(output, "dropx tune", remedy):
         _keep_settings(settings, output, overwrite)
         for path in output.glob("*/trial_*"):
             search.attempts_file(path).unlink(missing_ok=True)
@@ -378,23 +387,6 @@ def _check_chief(chief, count):
             f"from {port} on). Give another one, or leave --chief out"
         )
     return chief
-
-
-@contextlib.contextmanager
-def _locked(output):
-    """Keeps a second command out of the folder."""
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another dropx tune works in {output}. Wait for it, join it "
-                "with --chief and --worker-id, or give another --output"
-            ) from None
-        except OSError:
-            pass  # Some network file systems have no locks.
-        yield
 
 
 def _keep_settings(settings, output, overwrite):

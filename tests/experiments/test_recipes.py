@@ -129,6 +129,34 @@ def test_digits_merge_what_differs_only_in_its_images():
     assert recipe.choices[-1].what == "resnet20 on digits"
 
 
+def test_a_data_set_of_the_recipe_is_trained_as_the_recipe_does():
+    recipe = RECIPES["augmented-table-5"]
+    (panel,) = on_dataset(recipe, "cifar100").panels
+    own = next(p for p in recipe.panels if p.dataset == "cifar100")
+    assert panel.epochs == own.epochs == 164
+    assert panel.augmentation == own.augmentation == "pad-4-crop-flip"
+    names = {arm.name for arm in panel.arms}
+    assert {arm.name for p in recipe.panels for arm in p.arms} == names
+    # What must not be flipped is not.
+    (panel,) = on_dataset(RECIPES["augmented-table-2"], "mnist").panels
+    assert panel.augmentation == "pad-4-crop"
+
+
+def test_no_two_runs_share_their_settings_and_differ_in_their_arm():
+    seen = {}
+    for recipe in RECIPES.values():
+        for each in (recipe, on_digits(recipe)):
+            for panel in each.panels:
+                for arm in panel.arms:
+                    settings = runner.settings_of(panel, arm, 0, 1, {})
+                    details = settings.pop("arm_details")
+                    seen.setdefault(repr(settings), []).append(details)
+    # The two figures of Jumpout's rescales differ in nothing but the rate.
+    assert {len({repr(d) for d in found}) for found in seen.values()} == {1, 2}
+    twice = [f for f in seen.values() if len({repr(d) for d in f}) == 2]
+    assert {d["layer"]["rate"] for f in twice for d in f} == {0.1, 0.2}
+
+
 def test_another_data_set_changes_nothing_else():
     recipe = RECIPES["augmented-table-3"]
     (before,), (after,) = recipe.panels, on_dataset(recipe, "digits").panels

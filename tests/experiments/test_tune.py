@@ -19,6 +19,7 @@ from keras_dropx.experiments import (
     datasets,
     runner,
     search,
+    session,
     trials_report,
     tune,
 )
@@ -519,7 +520,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, dropx):
 
 
 def test_a_second_command_in_one_folder_is_refused(tmp_path, dropx):
-    with tune._locked(tmp_path):
+    with session.locked(tmp_path, "dropx tune"):
         printed = dropx(*FAST, "--output", tmp_path, code=2)
     assert "another dropx tune works in" in printed
 

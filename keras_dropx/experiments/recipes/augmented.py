@@ -62,15 +62,22 @@ DISCREPANCY = Choice(
 QUICK_STEPS = Choice(
     "training of ConvNet-Quick on SVHN",
     "as in section 4, which counts 9,000 iterations of 100 images",
-    "18 epochs on either data set, whole epochs",
-    "9,000 iterations are 18 epochs of CIFAR-10, and 12.3 of SVHN",
+    "12 epochs, 8,796 iterations",
+    "whole epochs",
+)
+BIASES = Choice(
+    "biases",
+    "not stated; Caffe doubles their learning rate and decays them",
+    "as the kernels' learning rate, no decay",
+    "weight decay is on kernels only, in all recipes",
 )
 RESNET_CHOICES = (
     DISCREPANCY,
+    BIASES,
     Choice(
         "iterations of ResNet-20",
         "640,000, the rate divided at 320,000 and 480,000",
-        "164 epochs (64,000 iterations on CIFAR), divided at 1/2 and 3/4",
+        "64,000: 164 epochs on CIFAR, 112 on SVHN, divided at 1/2 and 3/4",
         "He et al. 2016 train for 64,000 iterations and divide at 32,000 and "
         "48,000; a digit too many",
     ),
@@ -84,7 +91,7 @@ RESNET_CHOICES = (
 
 QUICK = Panel(
     name="convnet_quick/cifar10",
-    claim="Which pass of dropout helps ConvNet-Quick on CIFAR-10?",
+    claim="Which pass of dropout helps ConvNet-Quick?",
     network=networks.convnet_quick,
     arms=SPLIT,
     contrasts=(),
@@ -100,13 +107,14 @@ QUICK = Panel(
 )
 QUICK_SVHN = QUICK._replace(
     name="convnet_quick/svhn_cropped",
-    claim="Does augmented dropout help ConvNet-Quick on SVHN?",
+    claim="Does augmented dropout help ConvNet-Quick?",
     dataset="svhn_cropped",
+    epochs=12,
     printed=("ConvNet-Quick", "SVHN"),
 )
 RESNET = Panel(
     name="resnet20/cifar10",
-    claim="Which pass of dropout helps ResNet-20 on CIFAR-10?",
+    claim="Which pass of dropout helps ResNet-20?",
     network=networks.resnet20,
     arms=SPLIT,
     contrasts=(),
@@ -131,6 +139,7 @@ TABLE_1 = Recipe(
     panels=(QUICK,),
     choices=(
         DISCREPANCY,
+        BIASES,
         Choice(
             "weight decay of ConvNet-Quick",
             "not stated",
@@ -158,7 +167,7 @@ TABLE_3 = Recipe(
     panels=(
         Panel(
             name="lenet/mnist",
-            claim="Does augmented dropout help LeNet on MNIST?",
+            claim="Does augmented dropout help LeNet?",
             network=networks.lenet,
             arms=(
                 PLAIN,
@@ -187,6 +196,7 @@ TABLE_3 = Recipe(
     ),
     choices=(
         DISCREPANCY,
+        BIASES,
         Choice(
             "arms augmented 0.5/0.3 and noise-matched 0.5/0.3",
             "none",
@@ -216,7 +226,7 @@ TABLE_4 = Recipe(
     panels=(
         QUICK_SVHN._replace(arms=pairs(2e-4)),
         QUICK._replace(
-            claim="Does augmented dropout help ConvNet-Quick on CIFAR-10?",
+            claim="Does augmented dropout help ConvNet-Quick?",
             arms=pairs(2e-4),
         ),
     ),
@@ -231,7 +241,7 @@ TABLE_5 = Recipe(
     panels=(
         RESNET._replace(
             name="resnet20/svhn_cropped",
-            claim="Does augmented dropout help ResNet-20 on SVHN?",
+            claim="Does augmented dropout help ResNet-20?",
             arms=pairs(2e-4),
             dataset="svhn_cropped",
             augmentation=None,
@@ -239,12 +249,12 @@ TABLE_5 = Recipe(
             printed=("ResNet-20", "SVHN"),
         ),
         RESNET._replace(
-            claim="Does augmented dropout help ResNet-20 on CIFAR-10?",
+            claim="Does augmented dropout help ResNet-20?",
             arms=pairs(1e-4),
         ),
         RESNET._replace(
             name="resnet20/cifar100",
-            claim="Does augmented dropout help ResNet-20 on CIFAR-100?",
+            claim="Does augmented dropout help ResNet-20?",
             arms=pairs(1e-4),
             dataset="cifar100",
             printed=("ResNet-20", "CIFAR100"),

@@ -24,6 +24,7 @@ def mean_rate():
 
 def unadapted(fraction, rescale):
     """Returns modification I at Jumpout's noise without II: p / mean(q⁺)."""
+    fraction = fraction or 1.0  # Without an active unit nothing is dropped.
     return Jumpout(
         sigma=SIGMA / fraction,
         min_rate=min(MIN_RATE / fraction, MAX_RATE),
@@ -76,8 +77,9 @@ CHOICES = (
         "rate of dropout",
         "not stated",
         "Jumpout's mean p′, site by site and seed by seed",
-        "so that the amount of noise is the same (and those of the ablation "
-        "without I or II likewise)",
+        "so that the amount of noise is the same; p / mean(q⁺) without II; "
+        "E[p] without I, which leaves some more noise than Jumpout where "
+        "p / q⁺ is clipped",
     ),
     Choice(
         "scale of dropout",
@@ -99,7 +101,7 @@ CHOICES = (
         "it would be no probability",
     ),
     Choice(
-        "training",
+        "training of the wide and the pre-activation networks",
         "the settings of hysts/pytorch_image_classification on CIFAR and "
         "Fashion-MNIST; not stated on SVHN and STL-10",
         "SGD, Nesterov momentum 0.9; wide networks 200 epochs from rate 0.1, "
@@ -107,6 +109,19 @@ CHOICES = (
         "from 0.01, as Zagoruyko and Komodakis 2016); PreAct-ResNet-20 160 "
         "epochs, times 0.1 at 80 and 120, weight decay 0.0001",
         "the settings that those networks are published with",
+    ),
+    Choice(
+        "training of CIFAR10(s)",
+        "not stated; 150 epochs in Figure 2, 100 in Figures 3 and 5",
+        "as many epochs, SGD, Nesterov momentum 0.9, rate 0.1 times 0.1 at "
+        "1/2 and 3/4, weight decay 0.0005",
+        "usual for such networks",
+    ),
+    Choice(
+        "augmentation on STL-10",
+        "not stated",
+        "12 pixels of padding, crop, flip",
+        "the 4 of CIFAR for images three times as wide",
     ),
 )
 SMALL = Panel(
@@ -179,6 +194,7 @@ IMAGENET = SMALL._replace(
     learning_rate=0.001,
     weight_decay=1e-4,
     drops=(0.5,),
+    measures=frozenset({"curve"}),
     dataset="imagenet2012",
     preparation=(("imagenet",),),
     augmentation="crop-flip",
@@ -187,9 +203,9 @@ IMAGENET = SMALL._replace(
 
 
 def compared(panel):
-    network, dataset = panel.printed
+    network, _ = panel.printed
     return panel._replace(
-        claim=f"Is Jumpout better than dropout of {network} on {dataset}?",
+        claim=f"Is Jumpout better than dropout of {network}?",
         arms=COMPARED,
     )
 
@@ -219,7 +235,7 @@ TABLE_2_IMAGENET = Recipe(
     tables=("2",),
     panels=(compared(IMAGENET),),
     choices=(
-        *CHOICES[:-1],
+        *CHOICES[:5],
         Choice(
             "training on ImageNet",
             "from a pre-trained network, for the same number of epochs",
@@ -266,7 +282,7 @@ TABLE_3 = Recipe(
         Choice(
             "regularisers of concrete dropout",
             "not stated",
-            "l²/(2N) with l = 0.01, and 1/N",
+            "l²/(2N) with l = 0.01, and 1/N, beside the network's weight decay",
             "Gal et al. 2017 for a mean cross-entropy; the length scale is "
             "theirs for images",
         ),
@@ -327,6 +343,12 @@ FIGURE_2 = Recipe(
     ),
     choices=(
         *CHOICES[2:],
+        Choice(
+            "Jumpout in Figure 2",
+            "a third line",
+            "not run",
+            "the axis is the rate of dropout, and σ is not stated",
+        ),
         Choice(
             "learning rate of Figure 2",
             "not stated",

@@ -1,4 +1,8 @@
+import re
 from typing import NamedTuple
+
+# A flipped 2 is no 2.
+DIRECTED = ("mnist", "svhn_cropped", "svhn_cropped+extra", "digits")
 
 
 class Choice(NamedTuple):
@@ -47,27 +51,36 @@ class Recipe(NamedTuple):
 def on_dataset(recipe, dataset):
     """Returns a recipe on another data set.
 
-    Panels that then differ in their arms only become one.
+    Panels of one network become one, with the arms of all. It is trained as
+    the recipe trains that network on this data set, or else as on its first.
 
     Args:
         recipe: `Recipe`.
         dataset: TFDS name.
     """
-    merged = {}
+    groups = {}
     for panel in recipe.panels:
-        network = "_".join(
-            [panel.network.__name__, *map(str, panel.options.values())]
+        words = [panel.network.__name__, *map(str, panel.options.values())]
+        network = re.sub(r"[^\w.]+", "_", "_".join(words)).strip("_")
+        groups.setdefault(network, []).append(panel)
+    panels = []
+    for network, group in groups.items():
+        own = [panel for panel in group if panel.dataset == dataset]
+        chosen = (own or group)[0]
+        augmentation = chosen.augmentation
+        if augmentation is not None and dataset in DIRECTED:
+            augmentation = augmentation.removesuffix("-flip")
+        arms = {arm.name: arm for panel in group for arm in panel.arms}
+        contrasts = dict.fromkeys(
+            contrast for panel in group for contrast in panel.contrasts
         )
-        arms, contrasts = panel.arms, panel.contrasts
-        if network in merged:
-            before = merged[network]
-            arms = {arm.name: arm for arm in (*before.arms, *arms)}.values()
-            contrasts = dict.fromkeys((*before.contrasts, *contrasts))
-            panel = before
-        merged[network] = panel._replace(
-            name=f"{network}/{dataset}",
-            dataset=dataset,
-            arms=tuple(arms),
-            contrasts=tuple(contrasts),
+        panels.append(
+            chosen._replace(
+                name=f"{network}/{dataset}",
+                dataset=dataset,
+                arms=tuple(arms.values()),
+                contrasts=tuple(contrasts),
+                augmentation=augmentation,
+            )
         )
-    return recipe._replace(panels=tuple(merged.values()))
+    return recipe._replace(panels=tuple(panels))

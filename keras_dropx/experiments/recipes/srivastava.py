@@ -23,7 +23,7 @@ MNIST = Recipe(
     panels=(
         Panel(
             name="srivastava_mlp/mnist",
-            claim="Does dropout help a fully connected network on MNIST?",
+            claim="Does dropout help a fully connected network?",
             network=networks.srivastava_mlp,
             arms=(
                 Arm("no dropout", options=FREE),
@@ -79,7 +79,7 @@ CIFAR10 = Recipe(
     panels=(
         Panel(
             name="srivastava_convnet/cifar10",
-            claim="Do dropout and max-norm help a convnet on CIFAR-10?",
+            claim="Do dropout and max-norm help a convnet?",
             network=networks.srivastava_convnet,
             arms=(
                 Arm("no dropout", options=FREE),
