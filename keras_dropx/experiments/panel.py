@@ -91,11 +91,22 @@ class Arm(NamedTuple):
         }
 
 
+# What in a configuration says nothing of a layer's numbers, or of a run's.
+UNSAID = ("name", "dtype", "trainable", "seed", "build_config")
+
+
 def _described(layer):
-    config = layer.get_config()
-    for name in ("name", "dtype", "trainable", "seed"):
-        config.pop(name, None)
-    return {"class": type(layer).__name__, **config}
+    return {"class": type(layer).__name__, **_without_names(layer.get_config())}
+
+
+def _without_names(config):
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: _without_names(value)
+        for key, value in config.items()
+        if key not in UNSAID
+    }
 
 
 class Contrast(NamedTuple):

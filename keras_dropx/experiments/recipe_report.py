@@ -42,13 +42,14 @@ SHOWN = (
     "epochs_to_loss",
     "mean_saturation",
 )
-# The rows of results.csv that are layers, and our names of them.
+# The rows of results.csv that are layers, and our names of what has the kernel
+# and of what takes the net value.
 LAYERS = {
-    "layer1": "hidden_1",
-    "layer1 (text)": "hidden_1",
-    "layer2": "hidden_2",
-    "layer3": "hidden_3",
-    "last layer": "logits",
+    "layer1": ("hidden_1", "activation_1"),
+    "layer1 (text)": ("hidden_1", "activation_1"),
+    "layer2": ("hidden_2", "activation_2"),
+    "layer3": ("hidden_3", "activation_3"),
+    "last layer": ("logits", "logits"),
 }
 
 
@@ -310,9 +311,10 @@ def layer_table(recipe, records):
     ]
     lines = []
     for row in rows:
-        measure, layer = row["metric"], LAYERS[row["setting"]]
-        # The variance is that of the trained network.
-        first = -1 if measure == "net_variance" else 0
+        measure = row["metric"]
+        layer, first = LAYERS[row["setting"]][0], 0
+        if measure == "net_variance":  # of the trained network
+            layer, first = LAYERS[row["setting"]][1], -1
         runs = [
             np.mean(
                 [

@@ -562,7 +562,13 @@ def run_panel(
             continue
         subsets = data(seed)
         for arm, settings in missing:
-            arguments = _arguments(arm, settings, runs)
+            measured = None
+            if arm.source:
+                other = next(a for a in panel.arms if a.name == arm.source)
+                measured = runs.find(
+                    **settings_of(panel, other, seed, epochs, source)
+                )
+            arguments = _arguments(arm, size, measured)
             if arm.name not in runners or arm.source:
                 runners[arm.name] = ArmRunner(
                     panel,
@@ -598,13 +604,18 @@ def run_panel(
                 checkpoint.remove()
 
 
-def _arguments(arm, settings, runs):
-    """Returns what an arm's `dropout` takes, site by site, or None."""
+def _arguments(arm, size, measured):
+    """Returns what an arm's `dropout` takes, site by site, or None.
+
+    Args:
+        arm: `panel.Arm`.
+        size: Integer, training images.
+        measured: The record of the arm's source, or None.
+    """
     if arm.source:
-        record = runs.find(**{**settings, "arm": arm.source})
-        return record["mean_rates" if arm.rates_of else "mean_fractions"]
+        return measured["mean_rates" if arm.rates_of else "mean_fractions"]
     if arm.sized:
-        return itertools.repeat(settings["train_size"])
+        return itertools.repeat(size)
     return arm.rates
 
 

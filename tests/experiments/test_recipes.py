@@ -142,6 +142,14 @@ def test_a_data_set_of_the_recipe_is_trained_as_the_recipe_does():
     assert panel.augmentation == "pad-4-crop"
 
 
+def test_settings_are_the_same_each_time_they_are_made():
+    """Keras numbers the names of layers, nested ones too."""
+    for recipe in RECIPES.values():
+        for panel in recipe.panels:
+            for arm in panel.arms:
+                assert arm.details() == arm.details()
+
+
 def test_no_two_runs_share_their_settings_and_differ_in_their_arm():
     seen = {}
     for recipe in RECIPES.values():
@@ -230,17 +238,11 @@ def test_star_pairs_the_settings_of_two_families():
 
 
 def test_sites_get_their_own_arguments():
-    class Found:
-        @staticmethod
-        def find(**settings):
-            assert settings["arm"] == "jumpout"
-            return {"mean_rates": [0.1, 0.2], "mean_fractions": [0.5, 0.6]}
-
-    settings = {"arm": "x", "train_size": 300}
+    found = {"mean_rates": [0.1, 0.2], "mean_fractions": [0.5, 0.6]}
     get = runner._arguments
-    assert get(Arm("x"), settings, Found) is None
-    assert get(Arm("x", rates=(0.2, 0.5)), settings, Found) == (0.2, 0.5)
-    assert get(Arm("x", rates_of="jumpout"), settings, Found) == [0.1, 0.2]
-    assert get(Arm("x", fractions_of="jumpout"), settings, Found) == [0.5, 0.6]
-    sized = get(Arm("x", sized=True), settings, Found)
+    assert get(Arm("x"), 300, None) is None
+    assert get(Arm("x", rates=(0.2, 0.5)), 300, None) == (0.2, 0.5)
+    assert get(Arm("x", rates_of="jumpout"), 300, found) == [0.1, 0.2]
+    assert get(Arm("x", fractions_of="jumpout"), 300, found) == [0.5, 0.6]
+    sized = get(Arm("x", sized=True), 300, None)
     assert list(itertools.islice(sized, 2)) == [300, 300]

@@ -27,7 +27,7 @@ def mlp(
             activation in one, or None: `Dense`, then `activation`.
 
     Returns:
-        `keras.Model` with the layers `hidden_1`, …, `logits`.
+        `keras.Model` with the layers `hidden_1`, `activation_1`, …, `logits`.
     """
     inputs = keras.Input(input_shape)
     x = keras.layers.Flatten()(inputs)
@@ -44,7 +44,9 @@ def mlp(
             x = linear(hidden(width, name), x)
         else:
             x = linear(keras.layers.Dense(width, name=name), x)
-            x = activation()(x) if activation else keras.layers.ReLU()(x)
+            layer = activation() if activation else keras.layers.ReLU()
+            layer.name = f"activation_{number}"
+            x = layer(x)
         if dropout is not None:
             site = dropout()
     # Softmax and loss want float32 under mixed precision too.
