@@ -22,6 +22,7 @@ from keras_dropx import layers, models
 
 PAGE = Path(__file__).parents[2] / "docs" / "playground.html"
 SEED = 12345
+BOTTOM, HEIGHT = 214, 206  # of the axes of each plot, in pixels
 METHODS = [
     "standard",
     "forward",
@@ -524,20 +525,31 @@ def test_rescale(page, p, r):
     assert exact == pytest.approx(star, abs=1e-9)
 
 
+def curve(page, plot, kind):
+    """The points of a line, in pixels from the left and the bottom."""
+    (path,) = page.all(f"#{plot} .line.{kind}")
+    points = re.findall(r"([-\d.]+) ([-\d.]+)", path.get_attribute("d"))
+    x, y = np.array(points, float).T
+    return x, BOTTOM - y
+
+
 @pytest.mark.parametrize("r", [0.5, 3])
 def test_curves_of_the_rescale(page, r):
     page.move("rescale-r", r)
     p = np.linspace(0, 0.8, 81)
-    a = [1, 0.75, 0.5]
-    values = [(1 - p) ** (2 - 2 * e) * (1 + p / (1 - p) * r) for e in a]
-    for kind, value in zip(("blue", "orange", "green"), values, strict=True):
-        (path,) = page.all(f"#rescale-variance .line.{kind}")
-        points = re.findall(r"([\d.]+) ([\d.]+)", path.get_attribute("d"))
-        x, y = np.array(points, float).T
-        # Linear in p, and in the logarithm of the ratio from 0.15 to 20.
+    noise = 1 + p / (1 - p) * r
+    star = 1 - r / 2 * np.ones(81)
+    star[1:] = 1 + np.log(noise[1:]) / (2 * np.log(1 - p[1:]))
+    kinds = {"blue": 1, "orange": 0.75, "green": 0.5, "purple": star}
+    for kind, a in kinds.items():
+        x, y = curve(page, "rescale-mean", kind)
         assert x == pytest.approx(np.interp(p, [0, 0.8], x[[0, -1]]), abs=0.01)
-        unit = (214 - 8) / np.log(20 / 0.15)
-        assert y == pytest.approx(214 - unit * np.log(value / 0.15), abs=0.01)
+        share = ((1 - p) ** (1 - a) - 0.2) / (1.05 - 0.2)
+        assert y == pytest.approx(HEIGHT * share, abs=0.01)
+        _, y = curve(page, "rescale-variance", kind)
+        variance = (1 - p) ** (2 - 2 * a) * noise
+        share = np.log(variance / 0.15) / np.log(20 / 0.15)
+        assert y == pytest.approx(HEIGHT * share, abs=0.01)
 
 
 # 4. GAAF
@@ -623,18 +635,45 @@ def test_shapes_as_the_equations_tell_them(page, name, values):
         assert found == pytest.approx(expected, abs=5.1e-5)
 
 
+@pytest.mark.parametrize(("name", "top"), [("tanh", 2.2), ("sigmoid", 0.6)])
+def test_curves_of_gaaf(page, name, top):
+    page.choose("gaaf-activation", name)
+    page.move("gaaf-width", 2)
+    x = np.linspace(-6, 6, 481)
+    expected = gaaf(name, x, 5, 2)
+    low = -0.03 * top
+    for kind, key in (
+        ("dashed", "phiPrime"),
+        ("green", "s"),
+        ("blue", "gradient"),
+    ):
+        _, y = curve(page, "gaaf-slope", kind)
+        share = (expected[key] - low) / (top - low)
+        assert y == pytest.approx(HEIGHT * share, abs=0.01)
+    low, high = {"tanh": (-1.5, 1.5), "sigmoid": (-0.25, 1.25)}[name]
+    _, y = curve(page, "gaaf-value", "dashed")
+    share = (expected["phi"] - low) / (high - low)
+    assert y == pytest.approx(HEIGHT * share, abs=0.01)
+    # From the foot of each tooth to its tip: 12 · K teeth of 9 points.
+    _, y = curve(page, "gaaf-value", "blue")
+    feet = np.arange(-30, 30) / 5
+    share = (gaaf(name, feet, 5, 2)["y"] - low) / (high - low)
+    assert y[::9] == pytest.approx(HEIGHT * share, abs=0.01)
+    tips = feet + 0.2 - 1e-9
+    share = (gaaf(name, tips, 5, 2)["y"] - low) / (high - low)
+    assert y[8::9] == pytest.approx(HEIGHT * share, abs=0.01)
+
+
 def test_sawtooth_is_zoomed(page):
     page.move("gaaf-k", 10)
     page.move("gaaf-x", 1.23)
-    (line,) = page.all("#gaaf-tooth .line")
-    points = re.findall(r"([\d.]+) ([\d.]+)", line.get_attribute("d"))
-    heights = np.array(points, float)[:, 1]
+    _, heights = curve(page, "gaaf-tooth", "orange")
     assert len(heights) == 8  # 4 teeth
     labels = [text.text for text in page.all("#gaaf-tooth text")]
     assert "1/4,000" in labels and "−1/4,000" in labels
     # From -1/(2K) to 1/(2K), which is 4/5 of the height.
-    rise = heights[::2] - heights[1::2]
-    assert rise == pytest.approx(np.full(4, (214 - 8) / 1.25), abs=0.01)
+    rise = heights[1::2] - heights[::2]
+    assert rise == pytest.approx(np.full(4, HEIGHT / 1.25), abs=0.01)
 
 
 # The page
