@@ -251,8 +251,9 @@ def half_normal_rate(words, sigma, min_rate, max_rate):
     # 22 bits and a half step: u and (1 + u)/2, which TensorFlow's erfinv
     # takes, are exact in float32 and never 0 or 1.
     pairs = ops.cast(words.high, "float32")
-    bits = ops.floor(pairs * np.array([1.0, 2.0**-10], "float32"))
-    steps = np.array([2.0**-16, 2.0**-22], "float32")
+    parts = ops.convert_to_tensor([1.0, 2.0**-10], "float32")
+    steps = ops.convert_to_tensor([2.0**-16, 2.0**-22], "float32")
+    bits = ops.floor(pairs * parts)
     uniform = ops.sum(bits * steps, axis=-1) + 2.0**-23
     spread = math.sqrt(2.0) * sigma
     half_normal = spread * ops.erfinv(uniform)
