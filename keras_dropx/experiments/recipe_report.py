@@ -412,6 +412,8 @@ def noise_floor(records):
     control = f"standard {setting}".strip()
     if control not in names:
         control = "standard" if "standard" in names else "dropout"
+    if control not in names:
+        return None
     difference = paired(records, "test_accuracy", remasked, control)
     return (
         f"Noise floor: {control} under other masks differs by "

