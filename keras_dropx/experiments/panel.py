@@ -39,7 +39,7 @@ class Arm(NamedTuple):
     sized: bool = False
     mask_offset: int = 0
     exact: bool = False
-    options: dict = {}  # noqa: RUF012
+    options: dict = {}
     train_as: Callable | None = None
     finish: Callable | None = None
     samples: int = 0
@@ -189,7 +189,7 @@ class Panel(NamedTuple):
     floor: Contrast | None = None
     jit: bool = False
     dataset: str = "digits"
-    options: dict = {}  # noqa: RUF012
+    options: dict = {}
     preparation: tuple = (("scale",),)
     augmentation: str | None = None
     momentum: float = 0.9

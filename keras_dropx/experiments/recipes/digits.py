@@ -23,7 +23,7 @@ class Small(NamedTuple):
 
     epochs: int
     learning_rate: float
-    options: dict = {}  # noqa: RUF012
+    options: dict = {}
     size: int | None = None
 
 
