@@ -23,8 +23,8 @@ class Arm(NamedTuple):
         options: Dict, arguments of the network that are this arm's.
         train_as: Function from the network to the model that is trained in
             its place, with the same variables, or None.
-        finish: Function of (trained model, training images, seed) that
-            returns the model to evaluate, or None.
+        finish: Function of (trained model, training images, seed, panel)
+            that returns the model to evaluate, or None.
         samples: Integer, masks of a Monte Carlo prediction at the end. 0: a
             prediction without masks.
         learning_rate: Float, times the panel's.
@@ -159,8 +159,9 @@ class Panel(NamedTuple):
         epochs: Integer, epochs of training.
         batch_size: Integer, in samples.
         learning_rate: Float.
-        measures: What is measured besides test accuracy and loss; keys of
-            `measures.MEASURES`.
+        measures: What is measured besides test accuracy and loss: "curve",
+            "train", "convergence", "reestimated", "saturation", "gradient",
+            or keys of `measures.CALLBACKS`.
         floor: `Contrast` of one method under two sets of masks, or None: the
             spread that masks alone cause.
         jit: Whether to compile with XLA; else Keras decides.

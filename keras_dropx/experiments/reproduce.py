@@ -60,21 +60,22 @@ def reproduce(
         raise UserError(f"{name} starts from trained weights: --weights FILE")
     if weights is not None and not Path(weights).is_file():
         raise UserError(f"no file '{weights}'")
+    # On another backend TensorFlow must leave the GPU before it reads data.
+    shared = session.start(precision, jit)
     # All are opened before anything is built.
     opened = [
         open_data(panel, train_size, data_dir, download)
         for panel in recipe.panels
     ]
-    for panel, (_, source) in zip(recipe.panels, opened, strict=True):
-        check_network(panel, source)
-    shared = session.start(precision, jit)
     start = None
     if weights is not None:
         start = loader(weights)
         digest = hashlib.sha256(Path(weights).read_bytes())
         shared["weights"] = digest.hexdigest()[:16]
-        for panel, (_, source) in zip(recipe.panels, opened, strict=True):
-            start(check_network(panel, source))
+    for panel, (_, source) in zip(recipe.panels, opened, strict=True):
+        network = check_network(panel, source)
+        if start is not None:
+            start(network)
     seeds = range(seeds or recipe.seeds)
     console = session.make_console()
     bar = session.progress_bar(console)

@@ -28,8 +28,6 @@ CROSS_ENTROPY = "cross_entropy"
 # How often a run looks inside of its network, and at the test images.
 PROBES = 10
 CURVE = 20
-# Of prediction, in samples.
-BATCH = 500
 # A checkpoint takes some milliseconds: every epoch of a small network would
 # be slower by a third.
 CHECKPOINT_SECONDS = 5
@@ -262,7 +260,12 @@ class ArmRunner:
         if self.arm.samples:
             x, y = test
             logits = monte_carlo_predict(
-                self.network, x, self.arm.samples, BATCH, seed=0, verbose=0
+                self.network,
+                x,
+                self.arm.samples,
+                probes.BATCH,
+                seed=0,
+                verbose=0,
             )
             logs = special.log_softmax(logits.astype("float64"), axis=-1)
             logs = special.logsumexp(logs, axis=0) - np.log(len(logits))
@@ -424,12 +427,14 @@ class _Watch(keras.callbacks.Callback):
         if epoch in self.probed:
             if self.runner.gradient_probe is not None:
                 sizes, output = self.runner.gradient_probe(
-                    self.x[:BATCH], self.y[:BATCH]
+                    self.x[: probes.BATCH], self.y[: probes.BATCH]
                 )
                 sizes = {name: float(size) for name, size in sizes.items()}
                 state["gradients"].append([sizes, float(output)])
             if self.runner.rate_probe is not None:
-                rates, fractions = self.runner.rate_probe(self.x[:BATCH])
+                rates, fractions = self.runner.rate_probe(
+                    self.x[: probes.BATCH]
+                )
                 state["rates"].append(rates)
                 state["fractions"].append(fractions)
             taken = self.measures.take(last)

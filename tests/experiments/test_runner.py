@@ -142,7 +142,7 @@ def test_monte_carlo_arm_averages_probabilities():
     arm = make(Arm("monte-carlo", drop(), samples=7))
     result = arm.run(0, DATA, lambda done: None)
     logits = runner.monte_carlo_predict(
-        arm.network, DATA.test[0], 7, runner.BATCH, seed=0, verbose=0
+        arm.network, DATA.test[0], 7, probes.BATCH, seed=0, verbose=0
     )
     p = special.softmax(logits, axis=-1).mean(axis=0)
     y = DATA.test[1]
