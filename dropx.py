@@ -24,7 +24,10 @@ def main():
 
         # On every backend it feeds the data.
         with contextlib.suppress(ImportError):
-            import tensorflow  # noqa: F401
+            import tensorflow
+
+            # Without a GPU the first look for one writes a line.
+            tensorflow.config.list_physical_devices()
     return cli.main()
 
 
