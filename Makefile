@@ -13,7 +13,8 @@ TORCH_INDEX ?=
 TORCH := torch==2.13.0 $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 OLDEST_KERAS := keras==3.13.0
 
-.PHONY: compare test test-torch test-oldest test-browser bench lint format clean
+.PHONY: compare test test-torch test-oldest test-browser docs bench lint
+.PHONY: format clean
 
 compare: $(READY)
 	$(BIN)/dropx compare
@@ -32,6 +33,11 @@ test-oldest: .venv-oldest/.ready
 test-browser: $(READY)
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests/browser
 
+# The site, in build/site; a warning or a dead link is an error.
+docs: .venv-docs/.ready
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build
+	.venv-docs/bin/linkchecker --no-warnings build/site/index.html
+
 # BENCH=--quick takes two minutes.
 bench: $(READY)
 	$(BIN)/python -m benchmarks run $(BENCH)
@@ -45,7 +51,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .venv-torch .venv-oldest
+	rm -rf $(VENV) .venv-torch .venv-oldest .venv-docs build
 
 $(READY): setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -62,4 +68,9 @@ $(READY): setup.py pyproject.toml
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python $(PIP) $(OLDEST_KERAS) \
 		--editable .[core-test,tensorflow,onnx,tensorboard]
+	touch $@
+
+.venv-docs/.ready: setup.py pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python $(PIP) --editable .[docs]
 	touch $@

@@ -28,6 +28,7 @@ EXPERIMENTS = [
 ]
 ONNX = ["onnx", "onnxruntime", "tf2onnx"]
 CORE_TEST = ["pytest>=8", "pytest-xdist", "hypothesis", "matplotlib"]
+RUFF = ["ruff==0.17.5"]
 TEST = [
     *CORE_TEST,
     *EXPERIMENTS,
@@ -36,9 +37,10 @@ TEST = [
     *ONNX,
     *TENSORBOARD,
     "selenium>=4.20",
-    "ruff==0.17.5",
+    *RUFF,
 ]
-DOCS = ["mkdocs-material", "mkdocstrings[python]"]
+# ruff lays the signatures out.
+DOCS = ["linkchecker", "mkdocs-material>=9.6", "mkdocstrings[python]>=1", *RUFF]
 
 setup(
     name="keras-dropx",

@@ -79,8 +79,11 @@ class GradientInformation(Measurement):
 
     Example:
 
+    >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    >>> model.compile("sgd", "mse")
+    >>> x, y = np.random.rand(64, 3), np.random.rand(64, 1)
     >>> callback = keras_dropx.callbacks.GradientInformation()
-    >>> history = model.fit(x, y, callbacks=[callback])
+    >>> history = model.fit(x, y, verbose=0, callbacks=[callback])
     >>> callback.results.to_csv("gradients.csv")
 
     Reference:

@@ -64,7 +64,8 @@ class AugmentedDropout(SplitMaskDropout):
     Example:
 
     >>> layer = keras_dropx.layers.AugmentedDropout(0.5, backward_rate=1e-4)
-    >>> layer(keras.ops.ones((2, 3)), training=True).shape
+    >>> outputs = layer(keras.ops.ones((2, 3)), training=True)
+    >>> keras.ops.shape(outputs)
     (2, 3)
 
     Reference:

@@ -47,7 +47,8 @@ class BackwardDropout(SplitMaskDropout):
     Example:
 
     >>> layer = keras_dropx.layers.BackwardDropout(0.005)
-    >>> layer(keras.ops.ones((2, 3)), training=True).shape
+    >>> outputs = layer(keras.ops.ones((2, 3)), training=True)
+    >>> keras.ops.shape(outputs)
     (2, 3)
 
     Reference:

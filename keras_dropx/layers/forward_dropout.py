@@ -50,7 +50,8 @@ class ForwardDropout(SplitMaskDropout):
     Example:
 
     >>> layer = keras_dropx.layers.ForwardDropout(0.1)
-    >>> layer(keras.ops.ones((2, 3)), training=True).shape
+    >>> outputs = layer(keras.ops.ones((2, 3)), training=True)
+    >>> keras.ops.shape(outputs)
     (2, 3)
 
     Reference:

@@ -69,7 +69,8 @@ gelu, silu, softplus, mish |
 
     >>> tanh = keras_dropx.layers.GAAF("tanh")
     >>> layer = keras.layers.Dense(64, activation=tanh)
-    >>> layer(keras.ops.ones((2, 3)), training=True).shape
+    >>> outputs = layer(keras.ops.ones((2, 3)), training=True)
+    >>> keras.ops.shape(outputs)
     (2, 64)
 
     Reference:

@@ -76,7 +76,8 @@ class Jumpout(SplitMaskDropout):
     Example:
 
     >>> layer = keras_dropx.layers.Jumpout(sigma=0.1)
-    >>> layer(keras.ops.ones((2, 3)), training=True).shape
+    >>> outputs = layer(keras.ops.ones((2, 3)), training=True)
+    >>> keras.ops.shape(outputs)
     (2, 3)
 
     Reference:

@@ -78,7 +78,8 @@ class MaskedInput(keras.layers.Wrapper):
     ...     keras.layers.Dense(64, activation="relu"),
     ...     keras_dropx.layers.AugmentedDropout(0.5, backward_rate=1e-4),
     ... )
-    >>> layer(keras.ops.ones((2, 3)), training=True).shape
+    >>> outputs = layer(keras.ops.ones((2, 3)), training=True)
+    >>> keras.ops.shape(outputs)
     (2, 64)
 
     Reference:
