@@ -90,6 +90,13 @@ def test_sampled_drift_agrees_with_the_formula(pictures, p, a):
         assert error < 0.01 * expected
 
 
+def test_points_of_the_drifts_lie_on_their_lines(pictures):
+    for axis in pictures["rescale"]().axes[:2]:
+        for line, points in zip(axis.lines[::2], axis.lines[1::2], strict=True):
+            expected = np.interp(points.get_xdata(), *line.get_data())
+            np.testing.assert_allclose(points.get_ydata(), expected, rtol=0.01)
+
+
 def test_exponent_that_keeps_the_variance(pictures):
     lines = pictures["rescale"]().axes[2].lines
     for line, p in zip(lines, (0.1, 0.3, 0.5), strict=False):
@@ -98,7 +105,7 @@ def test_exponent_that_keeps_the_variance(pictures):
 
 
 def test_rates_of_jumpout(pictures):
-    axis = pictures["jumpout"]().axes[0]
+    axis, mean = pictures["jumpout"]().axes
     samples = 20_000
     for step, q in zip(axis.patches, (1, 0.6, 0.3), strict=True):
         shares, edges, _ = step.get_data()
@@ -106,6 +113,15 @@ def test_rates_of_jumpout(pictures):
         share = math.erfc((0.6 * q - 0.01) / 0.2 / math.sqrt(2))
         error = math.sqrt(share * (1 - share) / samples)
         assert abs(shares[-1] - share) < 4 * error
+    # p = min(0.01 + |N(0, 0.2)|, end) has this mean and a deviation below 0.12.
+    for line, adaptive in zip(mean.lines, (False, True), strict=True):
+        for q, changed in zip(*line.get_data(), strict=True):
+            end = (0.6 * q if adaptive else 0.6) - 0.01
+            z = end / 0.2 / math.sqrt(2)
+            below = 0.2 * math.sqrt(2 / math.pi) * (1 - math.exp(-(z**2)))
+            p = 0.01 + below + end * math.erfc(z)
+            expected = p if adaptive else p * q
+            assert abs(changed - expected) < 4 * 0.12 / math.sqrt(2_000)
 
 
 def test_slopes_of_gaaf(pictures):
