@@ -56,6 +56,14 @@ class SplitMaskDropout(keras.layers.Layer, abc.ABC):
         """The `keras.random.SeedGenerator` of the layer."""
         return self.random_state.generator
 
+    @property
+    def scheduled(self):
+        """Whether a hyper-parameter follows a schedule."""
+        return any(
+            isinstance(value, schedules.LearningRateSchedule)
+            for value in vars(self).values()
+        )
+
     def next_seed(self):
         """Returns the seed of this call and advances the generator once."""
         return random.next_seed(self.seed_generator)

@@ -3,6 +3,7 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_dropx import errors
 from keras_dropx.layers.dropout_family import drops, in_training
@@ -37,8 +38,9 @@ def monte_carlo_predict(
     masks for each sample. Everything else is in inference mode: batch
     normalisation, augmentation and noise layers.
 
-    The variables of the model, random seeds and counters too, are afterwards
-    what they were. The step is compiled once, as the model is compiled.
+    A rate that follows a schedule stays where it is. The variables of the
+    model, random seeds and counters too, are afterwards what they were. The
+    step is compiled once, as the model is compiled.
 
     Args:
         model: Built `keras.Model`, subclassed ones too.
@@ -94,8 +96,12 @@ def monte_carlo_predict(
         seeds = [v for v in state if v.name == "seed_generator_state"]
         for index, variable in enumerate(seeds):
             entropy = np.random.SeedSequence((seed, index))
-            word = int(entropy.generate_state(1)[0]) // 2  # torch: 31 bits
-            variable.assign([word, 0])
+            # torch takes 31 bits; the sampler counts words up.
+            word = int(entropy.generate_state(1)[0]) // 4
+            step = 0
+            if any(variable is state for state in sampler.held()):
+                step = int(ops.convert_to_numpy(variable)[1])
+            variable.assign([word, step])
         with _seeded_generator(seed):
             drawn = sampler.predict(repeated, verbose=verbose)
     finally:
@@ -157,10 +163,28 @@ class _Sampler(keras.Model):
         self.stochastic = stochastic
 
     def call(self, inputs):
+        held = [
+            (state, ops.add(state, ops.convert_to_tensor([1, 0], state.dtype)))
+            for state in self.held()
+        ]
         with contextlib.ExitStack() as stack:
             for layer in self.stochastic:
                 stack.enter_context(in_training(layer))
-            return self.model(inputs, training=False)
+            outputs = self.model(inputs, training=False)
+        for state, following in held:
+            state.assign(following)
+        return outputs
+
+    def held(self):
+        """The random states whose counter is the step of a schedule.
+
+        Each call draws under the next word and leaves the step as it is.
+        """
+        return [
+            layer.seed_generator.state
+            for layer in self.stochastic
+            if getattr(layer, "scheduled", False)
+        ]
 
 
 class _Repeated(keras.utils.PyDataset):

@@ -2,7 +2,7 @@
 
 A *word* is an unsigned integer, the same for one seed in eager mode, in graph
 mode and under XLA, and whatever the compute dtype: a uniform number drawn in
-bfloat16 has 256 levels and cannot resolve a rate of 0.001, 16 bits can, and
+bfloat16 has 128 levels and cannot resolve a rate of 0.001, 16 bits can, and
 where they cannot, a second stream of 16 bits extends them.
 """
 

@@ -200,6 +200,25 @@ def test_seed_and_batch_size_fix_the_samples(dropout):
     np.testing.assert_array_equal(draw(None), free[0])
 
 
+@pytest.mark.parametrize("values", [(0.5, 0.0), (0.0, 0.5)])
+def test_a_scheduled_rate_stays_where_it_is(values):
+    """At the last step of the first rate, and at the first of the second."""
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([9], values)
+    layer = AugmentedDropout(schedule, seed=0)
+    model = keras.Sequential([keras.Input((500,)), layer])
+    x = np.ones((6, 500), "float32")
+    for calls, rate in zip((9, 1), values, strict=True):
+        for _ in range(calls):
+            layer(x, training=True)
+        samples = monte_carlo_predict(model, x, 10, 2, seed=1, verbose=0)
+        dropped = (samples == 0).mean((1, 2))
+        assert np.abs(dropped - rate).max() <= 5 * 0.5 / 3000**0.5 * (rate > 0)
+        if rate:  # All draws are different ones.
+            draws = samples.reshape(-1, 500)
+            assert len(np.unique(draws, axis=0)) == len(draws)
+        assert ops.convert_to_numpy(layer.seed_generator.state)[1] in (9, 10)
+
+
 def test_two_layers_of_one_seed_draw_other_masks():
     inputs = keras.Input((200,))
     outputs = [layers.Dropout(0.5, seed=1)(inputs) for _ in range(2)]
