@@ -19,15 +19,28 @@ def main():
             print(f"dropx: {problem}", file=sys.stderr)
             return 2
         os.environ["KERAS_BACKEND"] = backend
-    with _no_startup_messages():
-        from keras_dropx import cli
+    try:
+        with _no_startup_messages():
+            from keras_dropx import cli
 
-        # On every backend it feeds the data.
-        with contextlib.suppress(ImportError):
-            import tensorflow
+            # On every backend it feeds the data.
+            with contextlib.suppress(ImportError):
+                import tensorflow
 
-            # Without a GPU the first look for one writes a line.
-            tensorflow.config.list_physical_devices()
+                # Without a GPU the first look for one writes a line.
+                tensorflow.config.list_physical_devices()
+    except ModuleNotFoundError as error:
+        print(
+            f"dropx: {error.name} is not installed: pip install {error.name}, "
+            "or set KERAS_BACKEND to the backend that is",
+            file=sys.stderr,
+        )
+        return 2
+    except KeyboardInterrupt:
+        print("dropx: interrupted before it began", file=sys.stderr)
+        return 130
+    # Tables have signs that the encoding of the user's terminal may lack.
+    sys.stdout.reconfigure(errors="replace")
     return cli.main()
 
 
@@ -64,3 +77,7 @@ def _no_startup_messages():
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -23,7 +23,7 @@ def add_data(
         "--dataset",
         default=dataset[0],
         metavar="NAME",
-        help=f"any image set of TensorFlow Datasets (default: {dataset[1]})",
+        help=f"TensorFlow Datasets name (default: {dataset[1]})",
     )
     parser.add_argument(
         "--train-size",

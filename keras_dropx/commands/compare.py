@@ -10,8 +10,8 @@ from keras_dropx.commands.arguments import (
 DESCRIPTION = """\
 Train plain dropout and its relatives side by side on a small training set.
 
-Three panels, each about one claim: *masks* (which pass of dropout helps),
-*batchnorm* (better weights or repaired statistics) and *saturation* (GAAF or
+Three panels, each about one claim: masks (which pass of dropout helps),
+batchnorm (better weights or repaired statistics) and saturation (GAAF or
 only a larger gradient). Every run is a line of runs.jsonl in the output
 folder; the same command skips what is done, and goes on with the rest.
 """
@@ -29,7 +29,7 @@ def add(commands):
     """Adds `compare` to the commands."""
     compare = commands.add_parser(
         "compare",
-        help="train the methods side by side",
+        usage="dropx compare [OPTION ...]",
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -33,7 +33,7 @@ def add(commands):
     """Adds `list`, `reproduce` and `report` to the commands."""
     shown = commands.add_parser(
         "list",
-        help="show the papers' tables and figures that can be run",
+        usage="dropx list",
         description="Show all recipes: data set, network, runs and cost.",
         epilog="examples:\n  dropx list",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -41,7 +41,7 @@ def add(commands):
     shown.set_defaults(run=_list)
     reproduce = commands.add_parser(
         "reproduce",
-        help="run one of them",
+        usage="dropx reproduce RECIPE [OPTION ...]",
         description=REPRODUCE,
         epilog=REPRODUCE_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -81,7 +81,7 @@ def add(commands):
     reproduce.set_defaults(run=_reproduce)
     report = commands.add_parser(
         "report",
-        help="make tables and figures of what was run",
+        usage="dropx report DIR",
         description=REPORT,
         epilog="examples:\n  dropx report results/reproduce",
         formatter_class=argparse.RawDescriptionHelpFormatter,

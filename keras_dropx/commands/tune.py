@@ -1,27 +1,22 @@
 import argparse
+import functools
 import sys
 
 from keras_dropx.commands.arguments import add_data, positive
 from keras_dropx.errors import UserError
 
 DESCRIPTION = """\
-Search the method and its hyperparameters, then see whether it was worth it.
+Search the method and its hyperparameters, and plain dropout's by as many
+trials; then train both winners anew on fresh seeds and compare them on test
+images that no search saw. The same command goes on after any interruption.
 
-Two searches of the same budget, the method's and plain dropout's, on training
-and validation images; then both winners are trained anew on fresh seeds and
-compared on the test images, which no search has seen. The same command goes
-on after an interruption of any kind.
-
-With --workers the trials run in so many processes of this machine, beside a
-chief that hands them out. Processes of other machines join with --chief and
---worker-id, the same other arguments, and an --output folder that all machines
-see. The chief has no authentication: whoever reaches its port can take part.
-It listens on 127.0.0.1 unless --chief says otherwise.
+--workers runs trials in processes here, beside a chief; other machines join by
+--chief, --worker-id, the same other arguments and an --output that all see.
+The chief has no authentication: whoever reaches its port can take part.
 """
 
 EXAMPLES = """\
 examples:
-  dropx tune
   dropx tune --method jumpout --network convnet_bn --sigma 0.05 0.4
   dropx tune --method augmented --tuner bayesian --trials 40 --workers 2
   dropx tune --workers 4 --chief 10.0.0.5:8000 --output /shared/tune
@@ -33,10 +28,13 @@ def add(commands):
     """Adds `tune` to the commands."""
     tune = commands.add_parser(
         "tune",
-        help="search the hyperparameters, on one machine or many",
+        usage="dropx tune [OPTION ...]",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        # One more than the default, for --backward-rate.
+        formatter_class=functools.partial(
+            argparse.RawDescriptionHelpFormatter, max_help_position=25
+        ),
     )
     methods = ("any", "dropout", "forward", "backward", "augmented", "jumpout")
     tune.add_argument(
@@ -44,7 +42,7 @@ def add(commands):
         choices=methods,
         default="any",
         metavar="NAME",
-        help=f"which of {', '.join(methods)} (default: any)",
+        help=f"{', '.join(methods)} (default: any)",
     )
     tuners = ("random", "bayesian", "hyperband", "grid")
     tune.add_argument(
@@ -52,7 +50,7 @@ def add(commands):
         choices=tuners,
         default="random",
         metavar="NAME",
-        help=f"which of {', '.join(tuners)} (default: random)",
+        help=f"{', '.join(tuners)} (default: random)",
     )
     networks = ("mlp", "convnet_bn")
     tune.add_argument(
@@ -60,7 +58,7 @@ def add(commands):
         choices=networks,
         default="mlp",
         metavar="NAME",
-        help=f"which of {', '.join(networks)} (default: mlp)",
+        help=f"{', '.join(networks)} (default: mlp)",
     )
     objectives = ("val_accuracy", "val_loss")
     tune.add_argument(
@@ -68,8 +66,7 @@ def add(commands):
         choices=objectives,
         default="val_accuracy",
         metavar="NAME",
-        help="val_accuracy or val_loss, on validation images, at the last "
-        "epoch (default: val_accuracy)",
+        help=f"{', '.join(objectives)} (default: val_accuracy)",
     )
     for name, value, text in (
         ("trials", 20, "trials of each of the two searches"),
@@ -87,8 +84,7 @@ def add(commands):
         "--epochs",
         type=positive,
         metavar="N",
-        help="epochs of training, for Hyperband the most (default: the "
-        "network's own)",
+        help="epochs, Hyperband's most (default: the network's own)",
     )
     for name, low, high, text in (
         ("rate", 0.0, 0.5, "drop rates"),
@@ -100,7 +96,7 @@ def add(commands):
             nargs=2,
             type=float,
             default=(low, high),
-            metavar=("LOW", "HIGH"),
+            metavar=("LO", "HI"),
             help=f"range of {text} (default: {low:g} {high:g})",
         )
     tune.add_argument(
@@ -108,18 +104,18 @@ def add(commands):
         type=seed,
         default=0,
         metavar="N",
-        help="of the split, the proposals and the trainings (default: 0)",
+        help="of split, proposals and trainings (default: 0)",
     )
     tune.add_argument(
         "--output",
         default="results/tune",
         metavar="DIR",
-        help="folder of trials, runs.jsonl and figure (default: results/tune)",
+        help="folder of all that is kept (default: results/tune)",
     )
     tune.add_argument(
         "--overwrite",
         action="store_true",
-        help="forget the search in the output folder and start afresh",
+        help="forget the search in that folder and start afresh",
     )
     tune.add_argument(
         "--workers",
@@ -131,12 +127,12 @@ def add(commands):
         "--chief",
         type=address,
         metavar="ADDRESS:PORT",
-        help="where the chief listens (default: 127.0.0.1, any free port)",
+        help="the chief's place (default: 127.0.0.1, a free port)",
     )
     tune.add_argument(
         "--worker-id",
         metavar="NAME",
-        help="join the chief under this name, one that no other worker has",
+        help="join the chief under this name, no other worker's",
     )
     add_data(tune)
     tune.set_defaults(run=run)
