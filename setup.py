@@ -38,6 +38,11 @@ TEST = [
     *TENSORBOARD,
     "selenium>=4.20",
     *RUFF,
+    # The wheel, its metadata, the workflow files.
+    "build",
+    "packaging",
+    "pyyaml",
+    "setuptools>=77",
 ]
 # ruff lays the signatures out.
 DOCS = ["linkchecker", "mkdocs-material>=9.6", "mkdocstrings[python]>=1", *RUFF]
@@ -51,11 +56,37 @@ setup(
     ),
     long_description=(ROOT / "README.md").read_text(),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
+    author="The keras_dropx developers",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords=[
+        "keras",
+        "dropout",
+        "regularization",
+        "jumpout",
+        "gaaf",
+        "tensorflow",
+        "jax",
+        "pytorch",
+    ],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
     python_requires=">=3.11",
     py_modules=["dropx"],
     packages=find_packages(include=["keras_dropx", "keras_dropx.*"]),
-    package_data={"keras_dropx.experiments.recipes": ["*.csv"]},
+    package_data={
+        "keras_dropx": ["py.typed"],
+        "keras_dropx.experiments.recipes": ["*.csv"],
+    },
     install_requires=["keras>=3.13", "numpy"],
     extras_require={
         "tensorflow": TENSORFLOW,
