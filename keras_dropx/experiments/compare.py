@@ -4,7 +4,8 @@ from pathlib import Path
 
 from keras_dropx.experiments import datasets, report, session
 from keras_dropx.experiments.panels import PANELS
-from keras_dropx.experiments.runner import Runs, run_panel
+from keras_dropx.experiments.runner import run_panel
+from keras_dropx.experiments.runs import Runs
 
 
 def compare(

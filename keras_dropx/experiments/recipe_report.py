@@ -19,7 +19,7 @@ from keras_dropx.experiments.metrics import (
 )
 from keras_dropx.experiments.recipe_figures import figure
 from keras_dropx.experiments.reproduce import SIZES, recipe_for
-from keras_dropx.experiments.runner import Runs, settings_of
+from keras_dropx.experiments.runs import Runs, settings_of
 
 # What several runs of one recipe have in common.
 SHARED = (

@@ -13,7 +13,8 @@ from keras_dropx.experiments import datasets, recipes, session
 from keras_dropx.experiments.preprocessing import prepare
 from keras_dropx.experiments.recipes.digits import on_digits
 from keras_dropx.experiments.recipes.recipe import on_dataset
-from keras_dropx.experiments.runner import Runs, run_panel
+from keras_dropx.experiments.runner import run_panel
+from keras_dropx.experiments.runs import Runs
 from keras_dropx.experiments.streaming import evaluation_stream
 
 # Whole sets of images too many, or too varied, for the memory.

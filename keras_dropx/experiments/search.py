@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_dropx.experiments.batches import training_batches
 from keras_dropx.experiments.panels import BATCHNORM, MASKS
-from keras_dropx.experiments.runner import compile_model
+from keras_dropx.experiments.training import compile_model
 from keras_dropx.tuner import DropoutHyperModel
 from keras_dropx.tuner.oracles import make_oracle
 from keras_dropx.tuner.search_spaces import METHODS

@@ -35,7 +35,8 @@ from keras_dropx.experiments import (
     trials_report,
 )
 from keras_dropx.experiments.panel import Arm, Contrast
-from keras_dropx.experiments.runner import Runs, run_panel
+from keras_dropx.experiments.runner import run_panel
+from keras_dropx.experiments.runs import Runs
 from keras_dropx.tuner import any_dropout, launcher
 
 LOOPBACK = "127.0.0.1"

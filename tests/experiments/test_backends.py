@@ -20,13 +20,14 @@ COMMAND = "import sys, dropx; sys.exit(dropx.main())"
 ARMS = """
 import json, sys
 from keras_dropx.experiments import datasets, panels, runner
+from keras_dropx.experiments.runs import Runs
 
 folder, data_dir, panel, *names = sys.argv[1:]
 panel = panels.PANELS[panel]
 arms = [arm for arm in panel.arms if arm.name in names]
 data, source = datasets.splits("digits", 50, data_dir)
 done = lambda *_: None
-runs = runner.Runs(folder)
+runs = Runs(folder)
 runner.run_panel(
     panel._replace(arms=arms), data, source, range(2), 2, runs, done
 )

@@ -14,7 +14,8 @@ import pytest
 import tensorflow as tf
 
 from keras_dropx import cli
-from keras_dropx.experiments import datasets, panels, runner
+from keras_dropx.experiments import datasets, panels
+from keras_dropx.experiments.arm_runner import ArmRunner
 
 FAST = ["--seeds", "2", "--epochs", "2"]
 
@@ -45,7 +46,7 @@ def records(folder):
 
 def arm_runner(panel, name):
     arm = next(arm for arm in panel.arms if arm.name == name)
-    return runner.ArmRunner(panel, arm, (8, 8, 1), 10, 6, epochs=2)
+    return ArmRunner(panel, arm, (8, 8, 1), 10, 6, epochs=2)
 
 
 def test_every_arm_and_seed_has_one_record(output):

@@ -1,7 +1,6 @@
 """The recipes as data: complete, consistent, and true to results.csv."""
 
 import csv
-import itertools
 import pathlib
 
 import numpy as np
@@ -9,12 +8,13 @@ import pytest
 from scipy import integrate, stats
 
 from keras_dropx.errors import UserError
-from keras_dropx.experiments import recipes, runner
-from keras_dropx.experiments.panel import Arm, Contrast
+from keras_dropx.experiments import recipes
+from keras_dropx.experiments.panel import Contrast
 from keras_dropx.experiments.recipes import jumpout
 from keras_dropx.experiments.recipes.digits import on_digits
 from keras_dropx.experiments.recipes.recipe import on_dataset
 from keras_dropx.experiments.reproduce import SIZES
+from keras_dropx.experiments.runs import settings_of
 from keras_dropx.layers import AugmentedDropout, Jumpout
 
 RECIPES = recipes.RECIPES
@@ -156,7 +156,7 @@ def test_no_two_runs_share_their_settings_and_differ_in_their_arm():
         for each in (recipe, on_digits(recipe)):
             for panel in each.panels:
                 for arm in panel.arms:
-                    settings = runner.settings_of(panel, arm, 0, 1, {})
+                    settings = settings_of(panel, arm, 0, 1, {})
                     details = settings.pop("arm_details")
                     seen.setdefault(repr(settings), []).append(details)
     # The two figures of Jumpout's rescales differ in nothing but the rate.
@@ -235,14 +235,3 @@ def test_star_pairs_the_settings_of_two_families():
         ("b 0.2", "a 0.2"),
     ]
     assert Contrast("m", "a 0.1", "none", 1).pairs(arms) == []
-
-
-def test_sites_get_their_own_arguments():
-    found = {"mean_rates": [0.1, 0.2], "mean_fractions": [0.5, 0.6]}
-    get = runner._arguments
-    assert get(Arm("x"), 300, None) is None
-    assert get(Arm("x", rates=(0.2, 0.5)), 300, None) == (0.2, 0.5)
-    assert get(Arm("x", rates_of="jumpout"), 300, found) == [0.1, 0.2]
-    assert get(Arm("x", fractions_of="jumpout"), 300, found) == [0.5, 0.6]
-    sized = get(Arm("x", sized=True), 300, None)
-    assert list(itertools.islice(sized, 2)) == [300, 300]

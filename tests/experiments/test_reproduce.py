@@ -18,9 +18,9 @@ from keras_dropx.experiments import (
     recipe_report,
     recipes,
     reproduce,
-    runner,
     session,
 )
+from keras_dropx.experiments.arm_runner import ArmRunner
 from keras_dropx.experiments.panel import Contrast
 from keras_dropx.experiments.recipes import digits
 from keras_dropx.experiments.statistics import Comparison
@@ -156,9 +156,7 @@ def test_weights_are_where_the_training_starts(small, tmp_path, capsys):
     model.save_weights(path)
     start = reproduce.loader(str(path))
     plain = panel.arms[0]
-    arm_runner = runner.ArmRunner(
-        panel, plain, (8, 8, 1), 10, 6, 1, start=start
-    )
+    arm_runner = ArmRunner(panel, plain, (8, 8, 1), 10, 6, 1, start=start)
     arm_runner.reset(3)
     for got, expected in zip(
         arm_runner.network.get_weights(), model.get_weights(), strict=True
@@ -230,8 +228,8 @@ def test_a_network_says_which_images_it_takes(
 SCRIPT = """
 import sys
 from keras_dropx import cli
-from keras_dropx.experiments import recipes, reproduce, runner
-runner.CHECKPOINT_SECONDS = 0
+from keras_dropx.experiments import recipes, reproduce, watch
+watch.CHECKPOINT_SECONDS = 0
 original = reproduce.recipe_for
 def few(name, dataset):
     recipe = original(name, dataset)
@@ -362,20 +360,6 @@ def test_verdicts_are_read_from_the_interval(
     contrast = Contrast("test_accuracy", "a", "b", 0.5, "it is so", sign)
     result = Comparison((low + high) / 2, low, high, 5, verdict)
     assert recipe_report.verdict(contrast, result) == expected
-
-
-def test_contrast_over_settings_is_the_mean_of_their_pairs():
-    accuracies = {"a 1": (0.5, 0.6), "a 2": (0.7, 0.9), "b 1": (0.4, 0.4)}
-    accuracies["b 2"] = (0.5, 0.6)
-    runs = [
-        {"arm": arm, "seed": seed, "test_accuracy": value}
-        for arm, values in accuracies.items()
-        for seed, value in enumerate(values)
-    ]
-    contrast = Contrast("test_accuracy", "a *", "b *", 0.5)
-    np.testing.assert_allclose(metrics.contrasted(runs, contrast), [15, 25])
-    # A seed that one of them lacks is left out.
-    np.testing.assert_allclose(metrics.contrasted(runs[1:], contrast), [25])
 
 
 @pytest.mark.parametrize("text", [None, '{"panel": "masks", "arm": "plain"}'])

@@ -8,6 +8,7 @@ import pytest
 
 from keras_dropx.experiments import recipes, reproduce, runner
 from keras_dropx.experiments.recipes.digits import on_digits
+from keras_dropx.experiments.runs import Runs, settings_of
 
 COMMITTED = pathlib.Path(__file__).parents[2] / "docs/reproductions/digits"
 SESSION = {"precision": "float32", "jit": False, "backend": "tensorflow"}
@@ -22,25 +23,25 @@ def data_dir(tmp_path_factory):
 def committed(tmp_path):
     """The committed runs, in a folder where they may be written."""
     shutil.copy(COMMITTED / "runs.jsonl", tmp_path)
-    return runner.Runs(tmp_path)
+    return Runs(tmp_path)
 
 
 def test_a_record_is_found_by_all_its_settings(tmp_path):
-    runs = runner.Runs(tmp_path / "new" / "folder")
+    runs = Runs(tmp_path / "new" / "folder")
     assert runs.find(arm="a") is None
     runs.add({"arm": "a", "seed": 0, "test_loss": 0.5})
     runs.add({"arm": "a", "seed": 1, "test_loss": 0.7})
     assert runs.find(arm="a", seed=1)["test_loss"] == 0.7
     assert runs.find(arm="a", seed=2) is None
     assert runs.find(arm="a", seed=1, precision="float32") is None
-    again = runner.Runs(tmp_path / "new" / "folder")
+    again = Runs(tmp_path / "new" / "folder")
     assert again.records == runs.records
 
 
 def test_a_line_that_a_killed_process_left_is_written_over(tmp_path):
     path = tmp_path / "runs.jsonl"
     path.write_text('{"arm": "a"}\n{"arm": "µ')
-    runs = runner.Runs(tmp_path)
+    runs = Runs(tmp_path)
     assert runs.records == [{"arm": "a"}]
     runs.add({"arm": "b"})
     runs.add({"arm": "c"})
@@ -60,9 +61,7 @@ def test_every_committed_run_is_one_of_a_recipe(committed, data_dir):
                 sources[panel.preparation] = {**data, **SESSION}
             source = sources[panel.preparation]
             for arm in panel.arms:
-                settings = runner.settings_of(
-                    panel, arm, 0, panel.epochs, source
-                )
+                settings = settings_of(panel, arm, 0, panel.epochs, source)
                 del settings["seed"]
                 wanted.add(json.dumps(settings, sort_keys=True))
     keys = json.loads(next(iter(wanted))).keys()

@@ -16,8 +16,8 @@ import pytest
 
 from keras_dropx import cli
 from keras_dropx.experiments import (
+    arm_runner,
     datasets,
-    runner,
     search,
     session,
     trials_report,
@@ -148,14 +148,14 @@ def test_the_search_never_sees_a_test_image(tmp_path, dropx, monkeypatch):
         original(self, settings, method, subsets._replace(test=None), *args)
 
     monkeypatch.setattr(search.Search, "__init__", init)
-    run = runner.ArmRunner.run
+    run = arm_runner.ArmRunner.run
 
     def compare(self, seed, data, *args):
         seen["comparison"].extend(image.tobytes() for image in data.train[0])
         seen["test"].extend(image.tobytes() for image in data.test[0])
         return run(self, seed, data, *args)
 
-    monkeypatch.setattr(runner.ArmRunner, "run", compare)
+    monkeypatch.setattr(arm_runner.ArmRunner, "run", compare)
     dropx(*FAST, "--trials", 1, "--method", "dropout", "--output", tmp_path)
     assert len(set(seen["search"])) >= 490
     assert set(seen["comparison"]) <= set(seen["search"])
