@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from keras_dropx.experiments import datasets, report, session
+from keras_dropx.experiments import datasets, panel_report, session
 from keras_dropx.experiments.panels import PANELS
 from keras_dropx.experiments.runner import run_panel
 from keras_dropx.experiments.runs import Runs
@@ -78,10 +78,10 @@ def compare(
             if record["seed"] < seeds
             and all(record.get(key) == settings[key] for key in settings)
         ]
-        console.print(report.arm_table(panel, records))
-        console.print(report.contrast_table(panel, records))
-        console.print(report.noise_floor(panel, records))
+        console.print(panel_report.arm_table(panel, records))
+        console.print(panel_report.contrast_table(panel, records))
+        console.print(panel_report.noise_floor(panel, records))
         path = Path(output) / f"{panel.name}.png"
-        report.figure(panel, records).savefig(path, dpi=150)
+        panel_report.figure(panel, records).savefig(path, dpi=150)
         console.print(f"Figure: {path}\n")
     console.print(f"Every run: {runs.path}")

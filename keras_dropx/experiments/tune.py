@@ -29,7 +29,7 @@ from sklearn.model_selection import train_test_split
 from keras_dropx.errors import ProcessError, UserError
 from keras_dropx.experiments import (
     datasets,
-    report,
+    panel_report,
     search,
     session,
     trials_report,
@@ -342,9 +342,9 @@ def _report(settings, subsets, source, seeds, output, console):
         and record["epochs"] == settings.epochs
         and all(record.get(key) == source[key] for key in source)
     ]
-    console.print(report.arm_table(panel, records))
-    console.print(report.contrast_table(panel, records))
-    console.print(report.noise_floor(panel, records))
+    console.print(panel_report.arm_table(panel, records))
+    console.print(panel_report.contrast_table(panel, records))
+    console.print(panel_report.noise_floor(panel, records))
     console.print(f"Every run: {runs.path}")
 
 
