@@ -91,7 +91,7 @@ def add(commands):
 
 
 def _list(options):
-    from keras_dropx.experiments.reproduce import list_recipes
+    from keras_dropx.experiments.recipe_list import list_recipes
 
     list_recipes()
 
@@ -116,6 +116,6 @@ def _reproduce(options):
 
 
 def _report(options):
-    from keras_dropx.experiments.recipe_report import report
+    from keras_dropx.experiments.report import report
 
     print(report(Path(options.folder)))

@@ -10,10 +10,10 @@ from scipy import integrate, stats
 from keras_dropx.errors import UserError
 from keras_dropx.experiments import recipes
 from keras_dropx.experiments.panel import Contrast
+from keras_dropx.experiments.recipe_list import SIZES
 from keras_dropx.experiments.recipes import jumpout
 from keras_dropx.experiments.recipes.digits import on_digits
 from keras_dropx.experiments.recipes.recipe import on_dataset
-from keras_dropx.experiments.reproduce import SIZES
 from keras_dropx.experiments.runs import settings_of
 from keras_dropx.layers import AugmentedDropout, Jumpout
 

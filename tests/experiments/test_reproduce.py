@@ -15,7 +15,7 @@ import pytest
 from keras_dropx import cli
 from keras_dropx.experiments import (
     metrics,
-    recipe_report,
+    recipe_tables,
     recipes,
     reproduce,
     session,
@@ -72,16 +72,15 @@ def small(tmp_path_factory, data_dir):
         command = ["reproduce", name, *FAST, "--data-dir", data_dir]
         return cli.main([*command, "--output", str(output), *arguments])
 
-    def small_recipe(name, dataset):
+    def small_recipe(name, dataset=None):
         recipe = original(name, dataset)
         if dataset != "digits":
             return recipe
         return recipe._replace(panels=tuple(map(few, recipe.panels)))
 
-    original = reproduce.recipe_for
+    original = recipes.find
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reproduce, "recipe_for", small_recipe)
-        patch.setattr(recipe_report, "recipe_for", small_recipe)
+        patch.setattr(recipes, "find", small_recipe)
         yield run, folder
 
 
@@ -96,7 +95,7 @@ def records(folder):
 def test_every_recipe_runs_on_digits(small, name):
     run, folder = small
     assert run(name) == 0
-    recipe = reproduce.recipe_for(name, "digits")
+    recipe = recipes.find(name, "digits")
     found = records(folder)
     for panel in recipe.panels:
         for arm in panel.arms:
@@ -150,7 +149,7 @@ def test_weights_are_where_the_training_starts(small, tmp_path, capsys):
     assert "starts from trained weights: --weights FILE" in error_of(capsys)
     assert run(name, "--weights", "none.h5", output=tmp_path / "a") == 2
     assert "no file 'none.h5'" in error_of(capsys)
-    (panel,) = reproduce.recipe_for(name, "digits").panels
+    (panel,) = recipes.find(name, "digits").panels
     model = panel.network((8, 8, 1), 10, **panel.options)
     path = tmp_path / "start.weights.h5"
     model.save_weights(path)
@@ -228,10 +227,10 @@ def test_a_network_says_which_images_it_takes(
 SCRIPT = """
 import sys
 from keras_dropx import cli
-from keras_dropx.experiments import recipes, reproduce, watch
+from keras_dropx.experiments import recipes, watch
 watch.CHECKPOINT_SECONDS = 0
-original = reproduce.recipe_for
-def few(name, dataset):
+original = recipes.find
+def few(name, dataset=None):
     recipe = original(name, dataset)
     (panel,) = recipe.panels
     arms = {arm.name: arm for arm in panel.arms}
@@ -239,7 +238,7 @@ def few(name, dataset):
     return recipe._replace(
         panels=(panel._replace(arms=tuple(arms[n] for n in names)),)
     )
-reproduce.recipe_for = few
+recipes.find = few
 sys.exit(cli.main(sys.argv[1:]))
 """
 
@@ -359,7 +358,7 @@ def test_verdicts_are_read_from_the_interval(
 ):
     contrast = Contrast("test_accuracy", "a", "b", 0.5, "it is so", sign)
     result = Comparison((low + high) / 2, low, high, 5, verdict)
-    assert recipe_report.verdict(contrast, result) == expected
+    assert recipe_tables.verdict(contrast, result) == expected
 
 
 @pytest.mark.parametrize("text", [None, '{"panel": "masks", "arm": "plain"}'])

@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from keras_dropx.experiments import recipes, reproduce, runner
+from keras_dropx.experiments import recipes, runner
+from keras_dropx.experiments.recipe_data import open_data
 from keras_dropx.experiments.recipes.digits import on_digits
 from keras_dropx.experiments.runs import Runs, settings_of
 
@@ -57,7 +58,7 @@ def test_every_committed_run_is_one_of_a_recipe(committed, data_dir):
             if panel.name not in names:
                 continue
             if panel.preparation not in sources:
-                _, data = reproduce.open_data(panel, None, data_dir, False)
+                _, data = open_data(panel, None, data_dir, False)
                 sources[panel.preparation] = {**data, **SESSION}
             source = sources[panel.preparation]
             for arm in panel.arms:
@@ -72,7 +73,7 @@ def test_every_committed_run_is_one_of_a_recipe(committed, data_dir):
 
 def test_committed_runs_are_not_run_again(committed, data_dir):
     (panel,) = on_digits(recipes.find("augmented-table-3")).panels
-    _, source = reproduce.open_data(panel, None, data_dir, False)
+    _, source = open_data(panel, None, data_dir, False)
     seeds = range(5)
     before = committed.path.read_bytes()
     done = []

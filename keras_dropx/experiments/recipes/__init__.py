@@ -12,20 +12,32 @@ from keras_dropx.experiments.recipes import (
     jumpout,
     srivastava,
 )
-from keras_dropx.experiments.recipes.recipe import Choice, Recipe
+from keras_dropx.experiments.recipes.digits import on_digits
+from keras_dropx.experiments.recipes.recipe import (
+    Choice,
+    Recipe,
+    on_dataset,
+)
 
 __all__ = ["RECIPES", "Choice", "Recipe", "find", "printed_results"]
 
 
-def find(name):
-    """Returns the recipe of this name.
+def find(name, dataset=None):
+    """Returns a recipe, for another data set than the paper's if one is given.
+
+    Args:
+        name: Key of `RECIPES`.
+        dataset: TFDS name, or None.
 
     Raises:
-        UserError: If there is none.
+        UserError: If there is no such recipe.
     """
     if name not in RECIPES:
         raise UserError(f"no recipe '{name}'; dropx list shows them all")
-    return RECIPES[name]
+    recipe = RECIPES[name]
+    if dataset == "digits":
+        return on_digits(recipe)
+    return recipe if dataset is None else on_dataset(recipe, dataset)
 
 
 @cache
