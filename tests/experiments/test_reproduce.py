@@ -15,15 +15,12 @@ import pytest
 from keras_dropx import cli
 from keras_dropx.experiments import (
     metrics,
-    recipe_tables,
     recipes,
     reproduce,
     session,
 )
 from keras_dropx.experiments.arm_runner import ArmRunner
-from keras_dropx.experiments.panel import Contrast
 from keras_dropx.experiments.recipes import digits
-from keras_dropx.experiments.statistics import Comparison
 
 FAST = ["--dataset", "digits", "--seeds", "1", "--epochs", "1"]
 SMALLEST = {
@@ -167,6 +164,69 @@ def test_weights_are_where_the_training_starts(small, tmp_path, capsys):
     assert run(name, *weights, output=tmp_path / "a") == 2
     assert "does not hold weights of resnet18" in error_of(capsys)
     assert not (tmp_path / "a").exists()
+
+
+def test_what_is_asked_for_is_what_each_panel_gets(tmp_path, monkeypatch):
+    opened, calls = [], []
+
+    def open_data(panel, *arguments):
+        opened.append((panel.dataset, *arguments))
+        shape = [32, 32, 3]
+        return panel.name, {"input_shape": shape, "num_classes": 10}
+
+    def run_panel(panel, data, source, seeds, epochs, runs, progress, *others):
+        calls.append((panel, data, source, list(seeds), epochs, *others))
+
+    monkeypatch.setattr(reproduce, "open_data", open_data)
+    monkeypatch.setattr(reproduce, "run_panel", run_panel)
+    monkeypatch.setattr(reproduce, "check_network", lambda *arguments: None)
+    name = "augmented-table-4"
+    recipe = recipes.find(name)
+    reproduce.reproduce(
+        name, tmp_path, None, 2, 7, 50, "mixed_bfloat16", True, None, "d", True
+    )
+    reproduce.reproduce(name, tmp_path)
+    assert opened[:2] == [
+        ("svhn_cropped", 50, "d", True),
+        ("cifar10", 50, "d", True),
+    ]
+    assert opened[3] == ("cifar10", None, None, False)
+    shared = {"input_shape": [32, 32, 3], "num_classes": 10}
+    shared["backend"] = keras.config.backend()
+    small = {**shared, "precision": "mixed_bfloat16", "jit": True}
+    full = {**shared, "precision": "float32", "jit": False}
+    folder = tmp_path / "checkpoints"
+    assert calls == [
+        (panel._replace(jit=True), panel.name, small, [0, 1], 7, folder, None)
+        for panel in recipe.panels
+    ] + [
+        (panel, panel.name, full, [0, 1, 2, 3], panel.epochs, folder, None)
+        for panel in recipe.panels
+    ]
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_weights_are_told_apart_by_their_content(small, tmp_path, monkeypatch):
+    run, _ = small
+    found = []
+    monkeypatch.setattr(
+        reproduce,
+        "run_panel",
+        lambda *arguments: found.append((arguments[2], arguments[-1])),
+    )
+    name = "jumpout-table-2-imagenet"
+    (panel,) = recipes.find(name, "digits").panels
+    for number in (1, 1, 2):
+        keras.utils.set_random_seed(number)
+        path = tmp_path / f"{len(found)}.weights.h5"
+        if len(found) == 1:
+            path.write_bytes((tmp_path / "0.weights.h5").read_bytes())
+        else:
+            panel.network((8, 8, 1), 10, **panel.options).save_weights(path)
+        assert run(name, "--weights", str(path), output=tmp_path) == 0
+    same, copied, other = (source["weights"] for source, _ in found)
+    assert same == copied != other and len(same) == 16
+    assert all(callable(start) for _, start in found)
 
 
 def error_of(capsys):
@@ -336,29 +396,6 @@ def test_report_shows_the_runs_and_the_paper(small, capsys):
     assert "<table>" in page and "| --- |" not in page
     for name in re.findall(r"\]\((.*?\.png)\)", text):
         assert (folder / name).stat().st_size > 5_000
-
-
-@pytest.mark.parametrize(
-    "sign, low, high, verdict, expected",
-    [
-        ("+", 0.1, 2.0, "higher", "holds"),
-        ("+", -2.0, -0.1, "lower", "does not hold"),
-        ("+", -0.2, 0.3, "equal", "does not hold"),
-        ("+", -1.0, 2.0, "not resolved", "not resolved"),
-        ("-", -2.0, -0.1, "lower", "holds"),
-        ("-", 0.1, 2.0, "higher", "does not hold"),
-        ("=", -0.2, 0.3, "equal", "holds"),
-        ("=", 0.1, 0.3, "higher", "holds"),
-        ("=", 0.1, 2.0, "higher", "does not hold"),
-        ("=", -1.0, 2.0, "not resolved", "not resolved"),
-    ],
-)
-def test_verdicts_are_read_from_the_interval(
-    sign, low, high, verdict, expected
-):
-    contrast = Contrast("test_accuracy", "a", "b", 0.5, "it is so", sign)
-    result = Comparison((low + high) / 2, low, high, 5, verdict)
-    assert recipe_tables.verdict(contrast, result) == expected
 
 
 @pytest.mark.parametrize("text", [None, '{"panel": "masks", "arm": "plain"}'])
