@@ -168,7 +168,7 @@ def noise_floor(records):
     setting = remasked.removeprefix("remasked").strip()
     control = f"standard {setting}".strip()
     if control not in names:
-        control = "standard" if "standard" in names else "dropout"
+        control = "dropout"
     if control not in names:
         return None
     difference = paired(records, "test_accuracy", remasked, control)
