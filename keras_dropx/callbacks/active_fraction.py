@@ -4,7 +4,7 @@ import numpy as np
 from keras import layers as keras_layers
 from keras import ops
 
-from keras_dropx.callbacks import figures, probe
+from keras_dropx.callbacks import figures, probe, sites, taps
 from keras_dropx.callbacks.measurement import ProbeMeasurement
 from keras_dropx.callbacks.net_variance import check_samples
 from keras_dropx.layers import BackwardDropout, Jumpout, MaskedInput
@@ -60,14 +60,14 @@ class ActiveFraction(ProbeMeasurement):
 
     def prepare(self, model):
         active = {
-            site.key: site.layer for site in probe.activation_sites(model)
+            site.key: site.layer for site in sites.activation_sites(model)
         }
         pairs = [
             (key, layer)
-            for key, layer in probe.leaves(model)
+            for key, layer in sites.leaves(model)
             if key in active or masks_forward(layer)
         ]
-        pairs = probe.chosen(pairs, self.layers, "layers with an activation")
+        pairs = sites.chosen(pairs, self.layers, "layers with an activation")
         self._probe = probe.Probe(model, self._shares(model, pairs))
 
     def _shares(self, model, pairs):
@@ -84,7 +84,7 @@ class ActiveFraction(ProbeMeasurement):
                     stack.enter_context(
                         _noting(key, layer, add)
                         if masks_forward(layer)
-                        else probe.noted_inputs_and_outputs(
+                        else taps.noted_inputs_and_outputs(
                             layer,
                             lambda _, y, key=key: add(FRACTION, key, _on(y)),
                         )
@@ -129,10 +129,10 @@ class ActiveFraction(ProbeMeasurement):
 @contextlib.contextmanager
 def _noting(key, layer, add):
     """Adds the four shares of each call of a masking layer."""
-    mask = probe.mask_of(layer)
+    mask = sites.mask_of(layer)
     jumpout = isinstance(mask, Jumpout)
     rates = []
-    fixed = None if jumpout else probe.fixed_rate(mask)
+    fixed = None if jumpout else sites.fixed_rate(mask)
 
     def note(x, _):
         rate = ops.cast(rates.pop() if jumpout else fixed, "float32")
@@ -152,14 +152,14 @@ def _noting(key, layer, add):
 
     with contextlib.ExitStack() as stack:
         if jumpout:
-            stack.enter_context(probe.noted_rates(mask, rates.append))
-        stack.enter_context(probe.noted_inputs_and_outputs(layer, note))
+            stack.enter_context(taps.noted_rates(mask, rates.append))
+        stack.enter_context(taps.noted_inputs_and_outputs(layer, note))
         yield
 
 
 def masks_forward(layer):
     """Whether a layer drops units in the forward pass."""
-    mask = probe.mask_of(layer)
+    mask = sites.mask_of(layer)
     if isinstance(layer, MaskedInput) or isinstance(mask, SplitMaskDropout):
         return not isinstance(mask, BackwardDropout)
     return isinstance(mask, (keras_layers.Dropout, keras_layers.AlphaDropout))

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 
 from keras_dropx import errors
-from keras_dropx.callbacks import probe
+from keras_dropx.callbacks import probe, sites
 
 
 class Results(dict):
@@ -136,8 +136,8 @@ class ProbeMeasurement(Measurement):
         self.x = x
 
     def start(self):
-        probe.check_model(self.model, type(self).__name__)
-        probe.check_inputs(self.model, self.x)
+        sites.check_model(self.model, type(self).__name__)
+        sites.check_inputs(self.model, self.x)
         self._batch = keras.tree.map_structure(
             keras.ops.convert_to_tensor, self.x
         )

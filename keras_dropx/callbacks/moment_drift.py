@@ -5,7 +5,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dropx.callbacks import figures, probe
+from keras_dropx.callbacks import figures, probe, sites, taps
 from keras_dropx.callbacks.active_fraction import masks_forward
 from keras_dropx.callbacks.measurement import ProbeMeasurement
 from keras_dropx.callbacks.net_variance import check_samples, nets
@@ -76,25 +76,25 @@ class MomentDrift(ProbeMeasurement):
         self.samples = check_samples(samples)
 
     def prepare(self, model):
-        sites = [
+        linear = [
             site
-            for site in probe.linear_sites(model)
+            for site in sites.linear_sites(model)
             if isinstance(site.linear, LINEAR_LAYERS)
         ]
-        quiet = self._once(model, nets(model, sites, []))
+        quiet = self._once(model, nets(model, linear, []))
         reached = []
-        for mask_key, mask in probe.leaves(model):
+        for mask_key, mask in sites.leaves(model):
             if not masks_forward(mask):
                 continue
             # Whatever its rate is now, another output shows where it goes.
             order = []
-            run = nets(model, sites, [], order)
+            run = nets(model, linear, [], order)
             with wrapped(mask, "call", _shifted):
                 other = self._once(model, run)
-            keys = [site.key for site in sites if site.layer is mask]
+            keys = [site.key for site in linear if site.layer is mask]
             for key in keys or order:
                 if keys or not np.array_equal(other[key], quiet[key]):
-                    site = next(site for site in sites if site.key == key)
+                    site = next(site for site in linear if site.key == key)
                     reached.append((mask_key, mask, site))
                     break
         keys = [site.key for _, _, site in reached]
@@ -107,7 +107,7 @@ class MomentDrift(ProbeMeasurement):
             )
             for mask_key, mask, site in reached
         ]
-        pairs = probe.chosen(pairs, self.layers, "layers behind a mask")
+        pairs = sites.chosen(pairs, self.layers, "layers behind a mask")
         self._pairs = dict(pairs)
         self._quiet = probe.Probe(
             model, _with_squares(model, [site for _, (_, site) in pairs])
@@ -170,28 +170,28 @@ def _shifted(call):
     return shifted
 
 
-def _with_squares(model, sites):
+def _with_squares(model, behind):
     """Net values, and for each unit Σ_i w_ij² x_i² averaged over the batch."""
 
     def run(x):
         found = {}
         with contextlib.ExitStack() as stack:
-            for site in sites:
+            for site in behind:
 
                 def tap(h, z, site=site):
                     found.setdefault(site.key, []).append((h, z))
                     return z
 
-                stack.enter_context(probe.tapped(site.layer, tap))
+                stack.enter_context(taps.tapped(site.layer, tap))
             model(x, training=False)
         squares = {}
-        for site in sites:
+        for site in behind:
             h, z = (
                 probe.joined(list(parts))
                 for parts in zip(*found[site.key], strict=True)
             )
             parts = probe.squared_product(site.linear, h)
-            axis = probe.unit_axis(site.linear) % len(parts.shape)
+            axis = sites.unit_axis(site.linear) % len(parts.shape)
             others = [i for i in range(len(parts.shape)) if i != axis]
             squares[site.key] = (z, ops.mean(parts, others))
         return squares
@@ -202,15 +202,15 @@ def _with_squares(model, sites):
 def _with_rate(model, mask, site):
     """The rate of one mask and the net values that only it has touched."""
     run = nets(model, [site], [mask])
-    drawing = probe.mask_of(mask)
+    drawing = sites.mask_of(mask)
 
     def with_rate(x):
         rates = []
         if isinstance(drawing, Jumpout):
-            with probe.noted_rates(drawing, rates.append):
+            with taps.noted_rates(drawing, rates.append):
                 z = run(x)
         else:
-            rates.append(probe.fixed_rate(drawing))
+            rates.append(sites.fixed_rate(drawing))
             z = run(x)
         return ops.mean(ops.cast(rates[0], "float32")), z[site.key]
 
@@ -219,7 +219,7 @@ def _with_rate(model, mask, site):
 
 def _units(site, z):
     """Net values without bias as float64, units × the rest."""
-    axis = probe.unit_axis(site.linear)
+    axis = sites.unit_axis(site.linear)
     units = np.moveaxis(z.astype("float64"), axis, 0)
     bias = getattr(site.linear, "bias", None)
     if isinstance(bias, keras.Variable):

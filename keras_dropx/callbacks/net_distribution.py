@@ -1,7 +1,7 @@
 import numpy as np
 
 from keras_dropx import errors
-from keras_dropx.callbacks import figures, probe
+from keras_dropx.callbacks import figures, probe, sites
 from keras_dropx.callbacks.measurement import ProbeMeasurement
 from keras_dropx.callbacks.net_variance import nets
 
@@ -55,8 +55,8 @@ class NetDistribution(ProbeMeasurement):
         self.bins = bins
 
     def prepare(self, model):
-        pairs = [(site.key, site) for site in probe.activation_sites(model)]
-        pairs = probe.chosen(pairs, self.layers, "layers with an activation")
+        pairs = [(site.key, site) for site in sites.activation_sites(model)]
+        pairs = sites.chosen(pairs, self.layers, "layers with an activation")
         self._sites = dict(pairs)
         self._probe = probe.Probe(model, nets(model, self._sites.values(), []))
 

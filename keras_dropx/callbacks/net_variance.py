@@ -3,7 +3,7 @@ import contextlib
 import numpy as np
 
 from keras_dropx import errors
-from keras_dropx.callbacks import figures, probe
+from keras_dropx.callbacks import figures, probe, sites, taps
 from keras_dropx.callbacks.measurement import ProbeMeasurement
 from keras_dropx.layers.dropout_family import drops, in_training
 
@@ -49,8 +49,8 @@ class NetVariance(ProbeMeasurement):
         self.samples = check_samples(samples)
 
     def prepare(self, model):
-        pairs = [(site.key, site) for site in probe.net_sites(model)]
-        pairs = probe.chosen(pairs, self.layers, "layers with net values")
+        pairs = [(site.key, site) for site in sites.net_sites(model)]
+        pairs = sites.chosen(pairs, self.layers, "layers with net values")
         self._probe = probe.Probe(
             model, nets(model, [site for _, site in pairs], _dropout(model))
         )
@@ -92,7 +92,7 @@ def nets(model, sites, stochastic, order=None):
 
     Args:
         model: Model, run in inference mode.
-        sites: List of `probe.Site`.
+        sites: List of `sites.Site`.
         stochastic: Layers that take the call for one in training.
         order: List that gets the keys of the sites in the order of the calls.
     """
@@ -110,7 +110,7 @@ def nets(model, sites, stochastic, order=None):
                     order.append(key)
                     return z
 
-                stack.enter_context(probe.tapped(site.layer, tap))
+                stack.enter_context(taps.tapped(site.layer, tap))
             model(x, training=False)
         return {key: probe.joined(parts) for key, parts in found.items()}
 

@@ -2,7 +2,7 @@ import contextlib
 
 import numpy as np
 
-from keras_dropx.callbacks import figures, probe
+from keras_dropx.callbacks import figures, probe, sites, taps
 from keras_dropx.callbacks.measurement import ProbeMeasurement
 
 NAME = "unit_correlation"
@@ -37,8 +37,8 @@ class UnitCorrelation(ProbeMeasurement):
     """
 
     def prepare(self, model):
-        pairs = [(site.key, site) for site in probe.activation_sites(model)]
-        pairs = probe.chosen(pairs, self.layers, "layers with an activation")
+        pairs = [(site.key, site) for site in sites.activation_sites(model)]
+        pairs = sites.chosen(pairs, self.layers, "layers with an activation")
         self._sites = dict(pairs)
 
         def outputs(x):
@@ -50,7 +50,7 @@ class UnitCorrelation(ProbeMeasurement):
                         found.setdefault(key, []).append(y)
 
                     stack.enter_context(
-                        probe.noted_inputs_and_outputs(site.layer, note)
+                        taps.noted_inputs_and_outputs(site.layer, note)
                     )
                 model(x, training=False)
             return {key: probe.joined(parts) for key, parts in found.items()}
@@ -61,7 +61,7 @@ class UnitCorrelation(ProbeMeasurement):
         scalars = {}
         for key, y in self._probe(self._batch).items():
             site = self._sites[key]
-            axis = probe.unit_axis(site.linear or site.layer)
+            axis = sites.unit_axis(site.linear or site.layer)
             units = np.moveaxis(y, axis, 0).reshape(y.shape[axis], -1)
             scalars[f"{NAME}/{key}"] = _mean_correlation(units)
         return scalars, {}, {}

@@ -150,7 +150,7 @@ LINEAR = {
 @pytest.mark.parametrize("kind", LINEAR)
 @pytest.mark.parametrize("calls", [1, 2])
 def test_the_terms_of_the_samples(kind, calls):
-    from keras_dropx.callbacks.gradient_information import sample_size
+    from keras_dropx.callbacks.gradient_sample_form import sample_size
 
     shape, build = LINEAR[kind]
     layer = build()
