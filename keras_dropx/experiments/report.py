@@ -101,10 +101,13 @@ def studies(records):
             if group["dataset"] not in {p.dataset for p in recipe.panels}:
                 recipe = recipes.find(name, group["dataset"])
             for panel in recipe.panels:
-                if panel.dataset != group["dataset"]:
-                    continue
                 names = {arm.name for arm in panel.arms}
-                named = [r for r in records if r["panel"] == panel.name]
+                # The data set is a part of the name.
+                named = [
+                    record
+                    for record, own in zip(records, shared, strict=True)
+                    if own == group and record["panel"] == panel.name
+                ]
                 if not names <= {record["arm"] for record in named}:
                     continue
                 found = {}
