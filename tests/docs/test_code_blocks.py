@@ -22,3 +22,13 @@ def test_python_blocks_run(page, tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_readme_shows_what_the_docs_show():
+    """The README's table is the first of docs/compare.md, word for word."""
+    blocks = [
+        re.search(r"^```text\n(.*?)^```", path.read_text(), re.M | re.S)[1]
+        for path in (ROOT / "README.md", ROOT / "docs" / "compare.md")
+    ]
+    assert len(blocks[0].splitlines()) > 10
+    assert blocks[1].startswith(blocks[0])
