@@ -35,7 +35,7 @@ def help_of(monkeypatch, capsys):
 
 
 @pytest.fixture
-def told(capfd):
+def told(capsys):
     """Returns `told(*arguments)`, the pair of exit code and line on stderr."""
 
     def run(*arguments):
@@ -43,7 +43,7 @@ def told(capfd):
             code = cli.main([*map(str, arguments)])
         except SystemExit as end:
             code = end.code
-        printed = capfd.readouterr()
+        printed = capsys.readouterr()
         assert printed.out == ""
         assert printed.err.startswith("dropx") and printed.err.count("\n") == 1
         return code, printed.err
@@ -197,7 +197,7 @@ def one_recipe(monkeypatch):
 
 @pytest.mark.usefixtures("one_recipe")
 @pytest.mark.parametrize("command", ["list", "--help"])
-def test_a_reader_that_leaves_is_told_nothing(command, monkeypatch, capfd):
+def test_a_reader_that_leaves_is_told_nothing(command, monkeypatch, capsys):
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "w") as stdout:
@@ -209,16 +209,16 @@ def test_a_reader_that_leaves_is_told_nothing(command, monkeypatch, capfd):
         assert code == 1
         stdout.write("what is left\n")
         stdout.flush()
-    assert capfd.readouterr().err == ""
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.usefixtures("one_recipe")
 @pytest.mark.parametrize("command", ["list", "--help"])
-def test_a_full_disk_is_one_line(command, monkeypatch, capfd):
+def test_a_full_disk_is_one_line(command, monkeypatch, capsys):
     with open("/dev/full", "w") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
         assert cli.main([command]) == 2
-    error = capfd.readouterr().err
+    error = capsys.readouterr().err
     assert error.count("\n") == 1 and "No space left on device" in error
 
 
@@ -244,22 +244,22 @@ def test_a_terminal_that_lacks_signs_gets_others(program, monkeypatch):
     assert b"augmented-table-3" in written.getvalue()
 
 
-def test_a_missing_backend_is_one_line(program, monkeypatch, capfd):
+def test_a_missing_backend_is_one_line(program, monkeypatch, capsys):
     for name in list(sys.modules):
         if name.split(".")[0] == "keras_dropx":
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "keras", None)
     assert program("--help") == 2
-    assert capfd.readouterr().err == (
+    assert capsys.readouterr().err == (
         "dropx: keras is not installed: pip install keras, or set "
         "KERAS_BACKEND to the backend that is\n"
     )
 
 
-def test_an_interrupt_of_the_start_is_one_line(program, monkeypatch, capfd):
+def test_an_interrupt_of_the_start_is_one_line(program, monkeypatch, capsys):
     monkeypatch.setattr(dropx, "_no_startup_messages", raises_interrupt)
     assert program("--help") == 130
-    assert capfd.readouterr().err == "dropx: interrupted before it began\n"
+    assert capsys.readouterr().err == "dropx: interrupted before it began\n"
 
 
 def raises_interrupt():
