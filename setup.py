@@ -83,10 +83,8 @@ setup(
     python_requires=">=3.11",
     py_modules=["dropx"],
     packages=find_packages(include=["keras_dropx", "keras_dropx.*"]),
-    package_data={
-        "keras_dropx": ["py.typed"],
-        "keras_dropx.experiments.recipes": ["*.csv"],
-    },
+    # Setuptools adds py.typed of itself.
+    package_data={"keras_dropx.experiments.recipes": ["*.csv"]},
     install_requires=["keras>=3.13", "numpy"],
     extras_require={
         "tensorflow": TENSORFLOW,
