@@ -43,9 +43,11 @@ def main(arguments=None):
     output that cannot be written; of a reader that has left, such as `head`,
     nothing is said, and the code is 1, as Rich has it.
     """
+    code = 0
     try:
         try:
-            return _run(sys.argv[1:] if arguments is None else arguments)
+            code = _run(sys.argv[1:] if arguments is None else arguments)
+            return code
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -53,7 +55,8 @@ def main(arguments=None):
         return 1
     except OSError as error:
         _forget_output()
-        return _fail(f"standard output: {error.strerror}", 2)
+        # With a code, its line is written already.
+        return code or _fail(f"standard output: {error.strerror}", 2)
 
 
 def _run(arguments):
