@@ -148,6 +148,36 @@ def test_a_file_in_place_of_the_folder_is_named(command, tmp_path, told):
     assert file.read_text() == "mine"
 
 
+@pytest.mark.parametrize("command", ["compare", "reproduce", "report"])
+@pytest.mark.parametrize("line", [b"{", b"[1]", b"\xff"])
+def test_a_damaged_line_of_the_runs_is_named(command, line, tmp_path, capsys):
+    path = tmp_path / "runs.jsonl"
+    path.write_bytes(b"{}\n" + line + b"\n")
+    arguments = {
+        "compare": ["--output", tmp_path],
+        "reproduce": ["augmented-table-3", "--output", tmp_path],
+        "report": [tmp_path],
+    }[command]
+    if command != "report":
+        arguments += ["--dataset", "digits", "--data-dir", tmp_path / "data"]
+    assert cli.main([command, *map(str, arguments)]) == 2
+    assert capsys.readouterr().err == (
+        f"dropx: line 2 of {path} is no run: mend or remove it\n"
+    )
+    assert path.read_bytes() == b"{}\n" + line + b"\n"
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "3"])
+def test_damaged_settings_of_a_search_are_named(text, tmp_path, told):
+    (tmp_path / "search.json").write_text(text)
+    code, line = told("tune", "--output", tmp_path)
+    assert code == 2
+    assert line == (
+        f"dropx: {tmp_path / 'search.json'} is damaged: --overwrite starts "
+        "afresh\n"
+    )
+
+
 def raises(error):
     def run(options):
         raise error

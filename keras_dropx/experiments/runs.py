@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 
 import keras_dropx
+from keras_dropx.errors import UserError
 
 
 class Runs:
@@ -18,6 +19,7 @@ class Runs:
 
     Raises:
         OSError: If nothing can be written in the folder.
+        UserError: If a line of the file, but the last, is no record.
     """
 
     def __init__(self, folder):
@@ -25,11 +27,20 @@ class Runs:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.touch()
         self.records = []
-        text = self.path.read_text()
+        text = self.path.read_text(errors="surrogateescape")
         # What a killed process left of its last line: that run is repeated.
         self.torn = "" if text.endswith("\n") else text.rpartition("\n")[2]
-        for line in text.removesuffix(self.torn).splitlines():
-            self.records.append(json.loads(line))
+        lines = text.removesuffix(self.torn).splitlines()
+        for number, line in enumerate(lines, 1):
+            try:
+                record = json.loads(line)
+            except ValueError:
+                record = None
+            if not isinstance(record, dict):
+                raise UserError(
+                    f"line {number} of {self.path} is no run: mend or remove it"
+                )
+            self.records.append(record)
 
     def find(self, **settings):
         """Returns the record with these settings, or None."""
@@ -42,7 +53,8 @@ class Runs:
         """Appends a record; it is on the disk when this returns."""
         with self.path.open("r+") as file:
             file.seek(0, os.SEEK_END)
-            file.truncate(file.tell() - len(self.torn.encode()))
+            torn = self.torn.encode(errors="surrogateescape")
+            file.truncate(file.tell() - len(torn))
             file.seek(0, os.SEEK_END)
             file.write(json.dumps(record) + "\n")
             file.flush()

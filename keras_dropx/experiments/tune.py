@@ -412,7 +412,14 @@ def _keep_settings(settings, output, overwrite):
 
 def _kept_settings(output):
     path = Path(output) / "search.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError):
+        raise UserError(
+            f"{path} is damaged: --overwrite starts afresh"
+        ) from None
 
 
 def _check_same(settings, kept, output):

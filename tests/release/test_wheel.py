@@ -39,17 +39,22 @@ def run(*command, cwd, **environment):
 
 
 @pytest.fixture(scope="module")
-def tracked():
-    """Paths of the files in git."""
-    # A checkout may belong to another user than the tests.
-    git = ("git", "-c", "safe.directory=*")
-    return set(run(*git, "ls-files", "-z", cwd=ROOT).split("\0")) - {""}
+def source(tmp_path_factory):
+    """A copy of the project without leftovers of other builds."""
+    folder = tmp_path_factory.mktemp("source") / "project"
+    leftovers = (".*", "*.egg-info", "__pycache__", "build", "dist", "results")
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*leftovers))
+    return folder
 
 
 @pytest.fixture(scope="module")
-def packaged(tracked):
-    """Those of them that are to be installed."""
-    files = {path for path in tracked if path.startswith("keras_dropx/")}
+def packaged(source):
+    """Paths of the files that are to be installed."""
+    files = {
+        str(path.relative_to(source))
+        for path in (source / "keras_dropx").rglob("*")
+        if path.is_file()
+    }
     # What would go missing without a word.
     for name in (
         "py.typed",
@@ -58,17 +63,6 @@ def packaged(tracked):
     ):
         assert f"keras_dropx/{name}" in files
     return {*files, "dropx.py"}
-
-
-@pytest.fixture(scope="module")
-def source(tracked, tmp_path_factory):
-    """A copy of these files without leftovers of other builds."""
-    folder = tmp_path_factory.mktemp("source")
-    for path in tracked:
-        copy = folder / path
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / path, copy)
-    return folder
 
 
 @pytest.fixture(scope="module")
