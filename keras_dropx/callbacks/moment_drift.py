@@ -133,17 +133,18 @@ class MomentDrift(ProbeMeasurement):
                 rates.append(rate)
                 drawn.append(_units(site, noise))
             noisy_mean, noisy_variance = _moments(drawn)
-            r = np.sum(squares) / np.sum(variance)
-            p = float(np.mean(rates))
+            # Equal samples have no variance: infinite ratios, or NaN.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                r = np.sum(squares) / np.sum(variance)
+                drifts = (
+                    np.abs(noisy_mean).sum() / np.abs(mean).sum(),
+                    noisy_variance.sum() / variance.sum(),
+                )
             scalars |= {
-                f"{MEAN}/{key}": float(
-                    np.abs(noisy_mean).sum() / np.abs(mean).sum()
-                ),
-                f"{VARIANCE}/{key}": float(
-                    noisy_variance.sum() / variance.sum()
-                ),
+                f"{MEAN}/{key}": float(drifts[0]),
+                f"{VARIANCE}/{key}": float(drifts[1]),
                 f"{R}/{key}": float(r),
-                f"{EXPONENT}/{key}": _exponent(p, float(r)),
+                f"{EXPONENT}/{key}": _exponent(float(np.mean(rates)), float(r)),
             }
         return scalars, {}, {}
 

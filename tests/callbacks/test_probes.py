@@ -398,6 +398,17 @@ def test_drift_of_a_mask_that_does_not_drop_yet():
     assert results["variance_drift/d"][0] > 1.5  # after 4 steps
 
 
+def test_drift_without_variance_in_inference():
+    """Of equal samples: a ratio that is infinite, without a warning."""
+    model = sequential(
+        AugmentedDropout(0.5), layers.Dense(1, use_bias=False, name="d")
+    )
+    results = measure(MomentDrift(np.zeros_like(X)), model)
+    assert np.isnan(results["variance_drift/d"]).all()
+    results = measure(MomentDrift(np.ones_like(X)), model)
+    assert (results["variance_drift/d"] > 1e3).all()
+
+
 def test_drift_is_not_of_dropout_inside_other_layers():
     model = sequential(
         layers.LSTM(4, dropout=0.5),
