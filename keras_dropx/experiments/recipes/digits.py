@@ -3,7 +3,8 @@
 The images have 8 × 8 pixels and the training sets 300, so networks are
 narrower, trainings shorter, and nothing is cropped or flipped. Rates, arms and
 contrasts stay. Learning rates are those at which the network without dropout
-learns the training images; they were set before any comparison.
+learns the training images; they were set before any comparison, but for that
+of gaaf_svhn_cnn: at 0.02 GAAF without batch normalisation stays at chance.
 """
 
 from typing import NamedTuple
@@ -40,7 +41,7 @@ NETWORKS = {
     "resnet18": Small(40, 0.05, {"scale": 0.25}),
     "gaaf_mlp": Small(100, 0.03),
     "gaaf_vgg": Small(60, 0.02, {"scale": 0.25}),
-    "gaaf_svhn_cnn": Small(60, 0.02, {"scale": 0.5}),
+    "gaaf_svhn_cnn": Small(60, 0.002, {"scale": 0.5}),
     "srivastava_mlp": Small(100, 0.02, {"units": (256, 256, 256)}),
     "srivastava_convnet": Small(100, 0.003, {"scale": 0.5}),
 }
