@@ -77,7 +77,11 @@ class Measurement(keras.callbacks.Callback, abc.ABC):
         self._clear()
         self.start()
         if self.log_dir is not None:
-            self._writer = probe.summary_writer(self.log_dir)
+            try:
+                self._writer = probe.summary_writer(self.log_dir)
+            except Exception:
+                self.stop()  # Keras ends no training that did not begin.
+                raise
 
     def on_train_batch_begin(self, batch, logs=None):
         self._first = batch

@@ -353,3 +353,18 @@ def test_tensorboard_has_the_values(tmp_path):
         steps, values = zip(*found[key], strict=True)
         assert steps == (0, 1)
         np.testing.assert_allclose(values, callback.results[key], 1e-6)
+
+
+def test_a_log_dir_without_tensorboard_leaves_the_model_as_it_was(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    model = mlp()
+    before = [set(vars(layer)) for layer in model.layers]
+    with pytest.raises(ImportError, match="tensorflow and tensorboard"):
+        fit(model, GradientInformation(log_dir=tmp_path / "logs"))
+    assert before == [set(vars(layer)) for layer in model.layers]
+    assert not (tmp_path / "logs").exists()
+    callback = GradientInformation()
+    fit(model, callback)
+    assert callback.results[f"{NAME}/first"] > 0
