@@ -74,7 +74,7 @@ def _run(arguments):
     except ModuleNotFoundError as error:
         return _fail(
             f"{error.name} is not installed: pip install "
-            "'keras-dropx[experiments]'",
+            "'keras-dropx[experiments,tuner]'",
             2,
         )
     except BrokenPipeError:

@@ -167,6 +167,15 @@ def test_a_damaged_line_of_the_runs_is_named(command, line, tmp_path, capsys):
     assert path.read_bytes() == b"{}\n" + line + b"\n"
 
 
+def test_records_of_no_recipe_are_no_report(tmp_path, told):
+    (tmp_path / "runs.jsonl").write_text('{}\n{"dataset": "digits"}\n')
+    code, line = told("report", tmp_path)
+    assert (code, line) == (
+        2,
+        f"dropx: '{tmp_path}' holds no finished runs of a recipe\n",
+    )
+
+
 @pytest.mark.parametrize("text", ["{", "[1]", "3"])
 def test_damaged_settings_of_a_search_are_named(text, tmp_path, told):
     (tmp_path / "search.json").write_text(text)
@@ -196,7 +205,7 @@ def raises(error):
             ModuleNotFoundError("No module", name="rich"),
             2,
             "dropx: rich is not installed: pip install "
-            "'keras-dropx[experiments]'\n",
+            "'keras-dropx[experiments,tuner]'\n",
         ),
         (
             KeyboardInterrupt(),

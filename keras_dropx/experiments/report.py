@@ -106,9 +106,9 @@ def studies(records):
                 named = [
                     record
                     for record, own in zip(records, shared, strict=True)
-                    if own == group and record["panel"] == panel.name
+                    if own == group and record.get("panel") == panel.name
                 ]
-                if not names <= {record["arm"] for record in named}:
+                if not names <= {record.get("arm") for record in named}:
                     continue
                 found = {}
                 for arm in panel.arms:
@@ -127,6 +127,7 @@ def heading(records):
         dict.fromkeys(
             ", ".join(f"{k} {v}" for k, v in record["versions"].items())
             for record in records
+            if "versions" in record
         )
     )
     return (

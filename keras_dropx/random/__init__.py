@@ -1,4 +1,4 @@
-"""Raw random words. The only module that may import a framework.
+"""Raw random words. The only package below `models` that imports a framework.
 
 A *word* is an unsigned integer, the same for one seed in eager mode, in graph
 mode and under XLA, and whatever the compute dtype: a uniform number drawn in
