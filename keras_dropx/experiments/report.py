@@ -66,7 +66,8 @@ def report(folder):
     if not sections:
         raise UserError(f"'{folder}' holds no finished runs of a recipe")
     text = "\n\n".join([heading(records), *sections]) + "\n"
-    body = markdown.markdown(text, extensions=["tables"])
+    # Records may come from elsewhere.
+    body = markdown.markdown(text.replace("<", "&lt;"), extensions=["tables"])
     for name, image in images.items():
         _write(folder / name, image)
         encoded = base64.b64encode(image).decode()

@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops
 
 from keras_dropx import errors
+from keras_dropx.layers.backward_dropout import BackwardDropout
 from keras_dropx.layers.dropout_family import drops, in_training
 
 
@@ -58,8 +59,8 @@ def monte_carlo_predict(
         such arrays.
 
     Raises:
-        ValueError: If the model has no dropout, `samples` is not positive or
-            `x` is of another kind, such as a generator.
+        ValueError: If no layer of the model drops forward, `samples` is not
+            positive or `x` is of another kind, such as a generator.
 
     Example:
 
@@ -77,10 +78,10 @@ def monte_carlo_predict(
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
         raise errors.invalid("samples", "a positive integer", samples)
     stochastic = [layer for layer in model._flatten_layers() if drops(layer)]
-    if not stochastic:
+    if all(isinstance(layer, BackwardDropout) for layer in stochastic):
         raise ValueError(
-            "Expected a model with dropout. Without, all samples are the "
-            f"same. Received: model {model.name!r}"
+            "Expected a model with dropout in its forward pass. Without, all "
+            f"samples are the same. Received: model {model.name!r}"
         )
     if seed is None:
         seed = int(keras.random.SeedGenerator().state[0])

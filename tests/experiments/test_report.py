@@ -176,6 +176,15 @@ def test_the_page_holds_its_figures(tmp_path):
     assert not list(tmp_path.glob("*.new"))
 
 
+def test_the_page_takes_no_html_from_records(tmp_path):
+    record, *others = runs_of("gaaf-table-3", 1)
+    record["versions"] = {"<script>": "1"}
+    lines = map(json.dumps, [record, *others])
+    (tmp_path / "runs.jsonl").write_text("\n".join(lines) + "\n")
+    page = report.report(tmp_path).read_text()
+    assert "<script>" not in page and "&lt;script&gt; 1" in page
+
+
 def test_a_folder_without_runs_is_refused_and_left_alone(tmp_path):
     with pytest.raises(UserError, match="no runs.jsonl in"):
         report.report(tmp_path)

@@ -5,6 +5,7 @@ from keras import layers, ops
 
 from keras_dropx.layers import (
     AugmentedDropout,
+    BackwardDropout,
     ForwardDropout,
     Jumpout,
     MaskedInput,
@@ -355,6 +356,9 @@ def test_refusals():
         monte_carlo_predict(linear(), [X, X[:3]])
     model = keras.Sequential([keras.Input((8,)), layers.Dense(2)], name="dry")
     with pytest.raises(ValueError, match="model with dropout.*model 'dry'"):
+        monte_carlo_predict(model, X)
+    model = keras.Sequential([keras.Input((8,)), BackwardDropout(0.5)])
+    with pytest.raises(ValueError, match="dropout in its forward pass"):
         monte_carlo_predict(model, X)
 
 
