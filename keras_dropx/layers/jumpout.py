@@ -82,7 +82,7 @@ class Jumpout(SplitMaskDropout):
 
     Reference:
         Wang, Zhou, Bilmes, 2019: Jumpout, Improved Dropout for Deep Neural
-        Networks with Rectified Linear Units, ICML, Algorithm 1.
+        Networks with ReLUs, ICML, Algorithm 1.
     """
 
     def __init__(

@@ -95,12 +95,13 @@ def monte_carlo_predict(
         sampler.run_eagerly = model.run_eagerly
     try:
         seeds = [v for v in state if v.name == "seed_generator_state"]
+        held = sampler.held()
         for index, variable in enumerate(seeds):
             entropy = np.random.SeedSequence((seed, index))
             # torch takes 31 bits; the sampler counts words up.
             word = int(entropy.generate_state(1)[0]) // 4
             step = 0
-            if any(variable is state for state in sampler.held()):
+            if any(variable is state for state in held):
                 step = int(ops.convert_to_numpy(variable)[1])
             variable.assign([word, step])
         with _seeded_generator(seed):

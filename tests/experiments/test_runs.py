@@ -39,9 +39,10 @@ def test_a_record_is_found_by_all_its_settings(tmp_path):
     assert again.records == runs.records
 
 
-def test_a_line_that_a_killed_process_left_is_written_over(tmp_path):
+@pytest.mark.parametrize("torn", ["µ".encode(), b"\xff\xc2"])
+def test_a_line_that_a_killed_process_left_is_written_over(torn, tmp_path):
     path = tmp_path / "runs.jsonl"
-    path.write_text('{"arm": "a"}\n{"arm": "µ')
+    path.write_bytes(b'{"arm": "a"}\n{"arm": "' + torn)
     runs = Runs(tmp_path)
     assert runs.records == [{"arm": "a"}]
     runs.add({"arm": "b"})

@@ -202,11 +202,18 @@ def test_seed_and_batch_size_fix_the_samples(dropout):
 
 
 @pytest.mark.parametrize("values", [(0.5, 0.0), (0.0, 0.5)])
-def test_a_scheduled_rate_stays_where_it_is(values):
+@pytest.mark.parametrize("masked_input", [False, True])
+def test_a_scheduled_rate_stays_where_it_is(values, masked_input):
     """At the last step of the first rate, and at the first of the second."""
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([9], values)
     layer = AugmentedDropout(schedule, seed=0)
-    model = keras.Sequential([keras.Input((500,)), layer])
+    last = layer
+    if masked_input:
+        identity = layers.Dense(
+            500, use_bias=False, kernel_initializer="identity"
+        )
+        last = MaskedInput(identity, layer)
+    model = keras.Sequential([keras.Input((500,)), last])
     x = np.ones((6, 500), "float32")
     for calls, rate in zip((9, 1), values, strict=True):
         for _ in range(calls):

@@ -62,7 +62,7 @@ def test_release_publishes_what_was_tested_by_trusted_publishing():
     assert publish["steps"][-1].keys() == {"uses"}
 
 
-def test_release_refuses_a_tag_that_is_not_the_version(tmp_path):
+def test_release_refuses_a_tag_that_is_not_the_version():
     workflow = read(".github/workflows/release.yml")
     (script,) = (
         step["run"] for step in steps(workflow) if "tag" in step.get("name", "")

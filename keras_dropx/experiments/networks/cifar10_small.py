@@ -50,7 +50,7 @@ def cifar10_small(
 
     Reference:
         Wang, Zhou and Bilmes, 2019, "Jumpout: Improved Dropout for Deep Neural
-        Networks with Rectified Linear Units"; network: J. Seppänen, "CIFAR-10
+        Networks with ReLUs"; network: J. Seppänen, "CIFAR-10
         image classification with Lasagne" (no year given).
     """
     check_images("cifar10_small", input_shape, 4)
