@@ -10,12 +10,18 @@ VERSION = re.search(
     re.MULTILINE,
 ).group(1)
 
+# Fill in once the project has a place: {"Source": …, "Documentation": …,
+# "Changelog": …}. The wheel shows them; while it is empty it shows none.
+PROJECT_URLS = {}
+
 TENSORFLOW = ["tensorflow>=2.21"]
 JAX = ["jax>=0.10"]
+# A compiler for a GPU that is not there: jax and its plugin fit each other.
+GPU_PLAN = ["jax==0.10.2", "jax-cuda12-pjrt==0.10.2"]
 TENSORBOARD = [*TENSORFLOW, "tensorboard>=2.21"]
 # keras-tuner imports six, tensorflow-datasets imports importlib_resources;
-# neither declares it.
-TUNER = ["keras-tuner>=1.4.8", "six"]
+# neither declares it. Private names of keras-tuner are in use.
+TUNER = ["keras-tuner>=1.4.8,<1.5", "six"]
 EXPERIMENTS = [
     *TENSORFLOW,
     "tensorflow-datasets>=4.9.10",
@@ -26,8 +32,16 @@ EXPERIMENTS = [
     "matplotlib",
     "rich",
 ]
+# What the tests of other people's models need, and the guide on transformers.
+HUB = [*TENSORFLOW, "keras-hub>=0.32", "keras-tcn"]
 ONNX = ["onnx", "onnxruntime", "tf2onnx"]
-CORE_TEST = ["pytest>=8", "pytest-xdist", "hypothesis", "matplotlib"]
+CORE_TEST = [
+    "pytest>=8",
+    "pytest-cov",
+    "pytest-xdist",
+    "hypothesis",
+    "matplotlib",
+]
 RUFF = ["ruff==0.17.5"]
 TEST = [
     *CORE_TEST,
@@ -57,6 +71,7 @@ setup(
     long_description=(ROOT / "README.md").read_text(),
     long_description_content_type="text/markdown",
     author="The keras_dropx developers",
+    project_urls=PROJECT_URLS,
     license_expression="Apache-2.0",
     license_files=["LICENSE"],
     keywords=[
@@ -81,10 +96,9 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     python_requires=">=3.11",
-    py_modules=["dropx"],
-    packages=find_packages(include=["keras_dropx", "keras_dropx.*"]),
+    packages=find_packages(include=["dropx", "keras_dropx", "keras_dropx.*"]),
     # Setuptools adds py.typed of itself.
-    package_data={"keras_dropx.experiments.recipes": ["*.csv"]},
+    package_data={"keras_dropx.experiments.papers": ["*.csv"]},
     install_requires=["keras>=3.13", "numpy"],
     extras_require={
         "tensorflow": TENSORFLOW,
@@ -93,6 +107,8 @@ setup(
         "tuner": TUNER,
         "experiments": EXPERIMENTS,
         "onnx": ONNX,
+        "hub": HUB,
+        "gpu-plan": GPU_PLAN,
         "core-test": CORE_TEST,
         "test": TEST,
         "docs": DOCS,

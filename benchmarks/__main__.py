@@ -1,7 +1,9 @@
-"""Command line: `python -m benchmarks run|compare|scale`."""
+"""Command line: `python -m benchmarks COMMAND`."""
 
 import argparse
+import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -108,6 +110,51 @@ def _parser():
         "(default: results/scale.json)",
     )
     scale.set_defaults(function=_scale)
+
+    comparisons = commands.add_parser(
+        "comparisons",
+        help="false alarms, power and cost of `experiments.compare`",
+    )
+    comparisons.add_argument(
+        "part",
+        choices=("simulated", "real", "cost"),
+        help="simulated: false alarms, power, seeds needed; real: false alarms "
+        "of a method with itself, goes on from its file; cost: over plain fits",
+    )
+    comparisons.add_argument(
+        "--count",
+        type=_count,
+        metavar="N",
+        help="comparisons (default: 2000 simulated, 100 real of each kind) or "
+        "rounds (default: 5)",
+    )
+    comparisons.add_argument(
+        "--output",
+        metavar="FILE",
+        help="JSON file (default: results/comparisons-PART.json)",
+    )
+    comparisons.set_defaults(function=_comparisons)
+
+    gpu_plan = commands.add_parser(
+        "gpu-plan",
+        help="count the bytes that XLA's programs for a GPU move, without one; "
+        "exit code 1 if a budget is exceeded",
+    )
+    gpu_plan.add_argument(
+        "--target",
+        metavar="FILE",
+        help="description of the GPU (default: an H100)",
+    )
+    gpu_plan.add_argument(
+        "--only",
+        default="",
+        metavar="SUBSTRING",
+        help="only what has this in its name",
+    )
+    gpu_plan.add_argument(
+        "--long", action="store_true", help="ResNet-20's steps too"
+    )
+    gpu_plan.set_defaults(function=_gpu_plan)
     return parser
 
 
@@ -155,10 +202,59 @@ def _scale(options):
     return 0
 
 
+def _comparisons(options):
+    from benchmarks import comparison_goals
+
+    output = Path(options.output or f"results/comparisons-{options.part}.json")
+    if options.part == "real":
+        from benchmarks import real_comparisons
+
+        result = real_comparisons.measure(output, options.count or 100)
+    else:
+        if options.part == "simulated":
+            from benchmarks import simulated_comparisons
+
+            result = simulated_comparisons.measure(options.count or 2000)
+        else:
+            from benchmarks import comparison_cost
+
+            result = comparison_cost.measure(options.count or 5)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"{comparison_goals.table(result)}\n\nwrote {output}")
+    return 0
+
+
+def _gpu_plan(options):
+    # The plugin has a compiler, but the device of this process is the CPU.
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    if os.environ.setdefault("KERAS_BACKEND", "jax") != "jax":
+        raise _Refusal(
+            "gpu-plan: expected KERAS_BACKEND to be jax, "
+            f"received {os.environ['KERAS_BACKEND']!r}"
+        )
+    missing = {"jax", "jax_plugins"} - set(
+        filter(importlib.util.find_spec, ("jax", "jax_plugins"))
+    )
+    if missing:
+        raise _Refusal('gpu-plan needs `pip install "keras-dropx[gpu-plan]"`')
+    from benchmarks import gpu_plan
+
+    try:
+        programs, bad = gpu_plan.plan(
+            options.target or gpu_plan.TARGET, options.only, options.long
+        )
+    except OSError as error:
+        raise _Refusal(f"{options.target}: {error.strerror}") from None
+    if not programs:
+        raise _Refusal("nothing to compile: --only leaves nothing")
+    return 1 if bad else 0
+
+
 def _check_backend(device):
     if device.BACKEND not in device.MODES:
         raise _Refusal(
-            "expected KERAS_BACKEND to be tensorflow or jax, "
+            "expected KERAS_BACKEND to be tensorflow, jax or torch, "
             f"received {device.BACKEND!r}"
         )
 

@@ -12,7 +12,11 @@ import keras
 
 BACKEND = keras.config.backend()
 # A compiled function of JAX is XLA's.
-MODES = {"tensorflow": ("graph", "xla"), "jax": ("xla",)}
+MODES = {
+    "tensorflow": ("graph", "xla"),
+    "jax": ("xla",),
+    "torch": ("eager",),
+}
 
 
 def synchronize(result):
@@ -25,6 +29,11 @@ def synchronize(result):
         import jax
 
         jax.block_until_ready(result)
+    elif BACKEND == "torch":
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
     else:
         import tensorflow as tf
 
@@ -52,6 +61,10 @@ def free_memory():
 
         memory = jax.local_devices()[0].memory_stats()
         return memory["bytes_limit"] - memory["bytes_in_use"]
+    if BACKEND == "torch":
+        import torch
+
+        return torch.cuda.mem_get_info()[0]
     return float("inf")
 
 
@@ -86,6 +99,11 @@ def _accelerator():
 
         device = jax.local_devices()[0]
         return None if device.platform == "cpu" else device.device_kind
+    if BACKEND == "torch":
+        import torch
+
+        cuda = torch.cuda.is_available()
+        return torch.cuda.get_device_name() if cuda else None
     import tensorflow as tf
 
     devices = tf.config.list_physical_devices("GPU")

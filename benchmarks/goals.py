@@ -22,7 +22,7 @@ class Goal(NamedTuple):
         subjects: Names of the subjects, each of which has to hold it.
         reference: What the time is divided by, or None: the goal is then
             about the bytes kept for backward, per element.
-        mode: "graph" or "xla".
+        mode: "graph", "xla" or "eager".
         limit: Number.
         dtype: Name of a dtype policy.
         smallest: The smallest number of elements that it is about.
@@ -145,6 +145,26 @@ GOALS = (
         "none",
         "xla",
         1.05,
+    ),
+    Goal(
+        "AugmentedDropout",
+        "train",
+        ("augmented",),
+        "keras",
+        "eager",
+        1.05,
+        networks=("mlp",),
+        backends=("torch",),
+    ),
+    Goal(
+        "Jumpout",
+        "train",
+        ("jumpout",),
+        "keras",
+        "eager",
+        1.15,
+        networks=("mlp",),
+        backends=("torch",),
     ),
     _op(
         "AugmentedDropout, >= 64M",

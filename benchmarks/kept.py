@@ -7,7 +7,8 @@ the weights and the seed, which exist anyway, and constants.
 In graph mode they are tensors of the traced function, before TensorFlow's
 graph optimizer. Under XLA they are buffers between the kernels of the
 compiled program, of a step in which dy depends on all of y: as in a network,
-forward and backward pass cannot be fused into one loop.
+forward and backward pass cannot be fused into one loop. On PyTorch they are
+the tensors that its tape saves.
 """
 
 import math
@@ -65,6 +66,32 @@ def crossing_bytes(nodes, dy):
             sizes.update(node.outputs)
             roots.update({name: {name} for name in node.outputs})
     return sum(sizes[name] for name in crossing)
+
+
+def saved_bytes(step, known):
+    """Adds up what PyTorch saves for the backward pass.
+
+    Args:
+        step: Function without arguments that runs both passes.
+        known: List of tensors that are there anyway.
+
+    Returns:
+        Integer; tensors that share memory are counted once.
+    """
+    import torch
+
+    there = {tensor.untyped_storage().data_ptr() for tensor in known}
+    sizes = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in there:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        step()
+    return sum(sizes.values())
 
 
 def graph_nodes(graph):

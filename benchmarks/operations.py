@@ -67,7 +67,7 @@ def measure(names, shape, mode, dtype, rounds):
     Args:
         names: Names of the subjects.
         shape: Tuple of integers.
-        mode: "graph" or "xla".
+        mode: "graph", "xla" or "eager".
         dtype: Name of the dtype policy; x and dy have its compute dtype.
         rounds: Integer, how often each is timed.
 
@@ -102,6 +102,8 @@ def compiled(layer, x, dy, mode):
     if device.BACKEND == "tensorflow":
         step = _tensorflow_step(layer, mode)
         return lambda: step(dy, x)
+    if device.BACKEND == "torch":
+        return lambda: _torch_step(layer, dy, x)
     import jax
 
     step = jax.jit(_jax_step(layer))
@@ -117,6 +119,11 @@ def compiled(layer, x, dy, mode):
 
 def kept_bytes(layer, x, dy, mode):
     """Returns the bytes kept for backward, as `kept` counts them."""
+    if device.BACKEND == "torch":
+        return kept.saved_bytes(
+            lambda: _torch_step(layer, dy, x),
+            [x, *(variable.value for variable in layer.variables)],
+        )
     if device.BACKEND == "jax":
         import jax
 
@@ -149,6 +156,15 @@ def _tensorflow_step(layer, mode, barrier=False):
         return y, tape.gradient(y, [x, *layer.trainable_variables], dy)
 
     return step
+
+
+def _torch_step(layer, dy, x):
+    import torch
+
+    x = x.detach().requires_grad_()
+    y = layer(x, training=True)
+    weights = [variable.value for variable in layer.trainable_variables]
+    return y, torch.autograd.grad(y, [x, *weights], dy)
 
 
 def _jax_step(layer, barrier=False):

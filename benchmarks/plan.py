@@ -22,7 +22,7 @@ class Group(NamedTuple):
     Attributes:
         level: One of `LEVELS`.
         network: Name of the network at level "train", else None.
-        mode: "graph" or "xla".
+        mode: "graph", "xla" or "eager".
         dtype: Name of a dtype policy.
         size: Number of elements, samples or words.
         subjects: Tuple of names.

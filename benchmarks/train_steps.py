@@ -3,8 +3,10 @@
 On TensorFlow it is the loop of `fit` itself: callbacks, and the function that
 `make_train_function` compiles, on an endless dataset of one batch. On JAX it
 is `model.train_step` compiled with its state donated, as `fit` compiles it,
-on a batch that lies on the device. Left out is what `fit` does once an epoch
-and, on JAX, its own loop in Python, which would hide the step on a GPU.
+on a batch that lies on the device. On PyTorch it is the function that
+`make_train_function` makes, likewise. Left out is what `fit` does once an
+epoch and, but for TensorFlow, its own loop in Python, which would hide the
+step on a GPU.
 """
 
 import keras
@@ -75,7 +77,7 @@ def measure(names, network, batch, mode, dtype, rounds):
         names: Names of the subjects.
         network: Name of a function of `networks`.
         batch: Integer.
-        mode: "graph" or "xla".
+        mode: "graph", "xla" or "eager".
         dtype: Name of the dtype policy.
         rounds: Integer, how often each is timed.
 
@@ -126,6 +128,10 @@ def compiled(model, callbacks, batch):
     )
     if device.BACKEND == "jax":
         return _jax_step(model, data)
+    if device.BACKEND == "torch":
+        data = [tuple(map(keras.ops.convert_to_tensor, data))]
+        model.make_train_function()
+        return lambda: model.train_function(data)
     import tensorflow as tf
 
     # Autotuning has nothing to tune here, and takes seconds to end.

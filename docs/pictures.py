@@ -1,8 +1,10 @@
-"""Draws the pictures of the methods with the layers: docs/pictures.py [folder].
+"""Draws the pictures of the docs with the layers: docs/pictures.py [folder].
 
-On TensorFlow; the same pictures every time.
+On TensorFlow; the same pictures every time. That of batch normalisation is
+drawn from the records of docs/reproductions/digits, and its numbers printed.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -14,8 +16,11 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from keras_dropx import layers
+from keras_dropx.experiments.report.style import COLOURS
+from keras_dropx.experiments.statistics import compare
 
-ACCENT, GREY = "#e8590c", "#868e96"
+DOCS = Path(__file__).parent
+BLUE, ACCENT, GREY = COLOURS[0], COLOURS[1], "#868e96"
 TONES = "black", ACCENT, GREY
 GREYS = colormaps["Greys"].with_extremes(bad=ACCENT)
 SEED = 4  # The shares that it drops of 64 values are close to the rates.
@@ -71,6 +76,41 @@ def drawn_rates(active, samples=20_000, adaptive=True):
     x = np.tile(np.arange(100) < active, (samples, 1)).astype("float32")
     layer = layers.Jumpout(0.2, adaptive=adaptive, per_sample=True, seed=SEED)
     return np.ravel(layer.drop_rate(x, layer.next_seed()))
+
+
+def accuracies(network, method):
+    """Returns by seed the test accuracies of the records, in %.
+
+    A pair each: as trained, and with the statistics re-estimated.
+    """
+    keys = "test_accuracy", "reestimated_accuracy"
+    lines = (DOCS / "reproductions" / "digits" / "runs.jsonl").open()
+    with lines:
+        return {
+            record["seed"]: [100 * record[key] for key in keys]
+            for record in map(json.loads, lines)
+            if (record["panel"], record["arm"]) == (network, method)
+            and keys[1] in record
+        }
+
+
+SMALL, WIDE = "cifar10_small_0.5/digits", "wide_resnet_16_1/digits"
+
+
+def batch_norm_contrasts():
+    """Returns the paired intervals of dropout before BN, jointly at 95 %."""
+    found = {}
+    for name, network in (("small CNN", SMALL), ("wide ResNet", WIDE)):
+        dropout = accuracies(network, "dropout")
+        none = accuracies(network, "plain")
+        found[f"{name}: re-estimated - as trained"] = [
+            after - before for before, after in dropout.values()
+        ]
+        found[f"{name}: no dropout - dropout, both re-estimated"] = [
+            none[seed][1] - after for seed, (_, after) in dropout.items()
+        ]
+    made = compare(list(found.values()), [None] * len(found))
+    return dict(zip(found, made, strict=True))
 
 
 def axes(rows, columns, height, **options):
@@ -166,6 +206,32 @@ def rescale():
     return drawn
 
 
+def batch_norm():
+    drawn, [(left, right)] = axes(1, 2, 3.2, sharey=True)
+    rates = np.linspace(0, 0.35, 8)
+    runs = [accuracies(SMALL, f"dropout {rate:.2g}") for rate in rates[1:]]
+    none = accuracies(SMALL, "plain")
+    runs = np.array([[by[seed] for seed in runs[0]] for by in [none, *runs]])
+    looks = ("as trained", ACCENT, "o--"), ("re-estimated", BLUE, "s-")
+    for number, (name, tone, mark) in enumerate(looks):
+        means = runs[:, :, number].mean(1)
+        left.plot(rates, means, mark, color=tone, ms=4, label=name)
+        left.plot(rates, runs[:, :, number], ".", color=tone, ms=3, alpha=0.5)
+    methods = {"plain": "no dropout", "dropout": "dropout"}
+    methods |= {"dropout+III": 'rescale=\n"batchnorm"'}
+    for place, method in enumerate(methods):
+        pairs = np.array(list(accuracies(SMALL, method).values())).T
+        x = np.array((-0.25, 0.25)) + place
+        right.plot(x, pairs, color=GREY, lw=0.6, alpha=0.6)
+        for at, values, (_, tone, mark) in zip(x, pairs, looks, strict=True):
+            right.plot(at, values.mean(), mark[0], color=tone, ms=7, zorder=3)
+    left.set(title="3 seeds at each rate", xlabel="rate of dropout")
+    left.set(ylabel="test accuracy, %")
+    right.set(title=f"{pairs.shape[1]} seeds, a line each; large: mean")
+    right.set_xticks(range(3), methods.values())
+    return drawn
+
+
 def jumpout():
     drawn, [(left, right)] = axes(1, 2, 3)
     for active, tone in zip((100, 60, 30), TONES, strict=True):
@@ -203,10 +269,13 @@ def gaaf():
     return drawn
 
 
-PICTURES = masks, augmented_dropout, masked_input, rescale, jumpout, gaaf
+PICTURES = (
+    *(masks, augmented_dropout, masked_input, rescale),
+    *(batch_norm, jumpout, gaaf),
+)
 
 if __name__ == "__main__":
-    folder = Path(__file__).parent / "images"
+    folder = DOCS / "images"
     if sys.argv[1:]:
         folder = Path(sys.argv[1])
     for draw in PICTURES:
@@ -215,5 +284,12 @@ if __name__ == "__main__":
             axis.title.set_fontsize(9)
             if axis.get_legend_handles_labels()[1]:
                 axis.legend(frameon=False, fontsize=8)
-        name = "masks" if draw is masks else f"methods-{draw.__name__}"
+        name = f"methods-{draw.__name__}"
+        if draw in (masks, batch_norm):
+            name = draw.__name__
         drawn.savefig(folder / f"{name}.png", pil_kwargs={"optimize": True})
+    for name, each in batch_norm_contrasts().items():
+        numbers = (
+            f"{each.mean:+.2f} points ({each.low:+.2f} to {each.high:+.2f})"
+        )
+        print(f"{name}: {numbers}, {each.count} seeds")

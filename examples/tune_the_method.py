@@ -70,8 +70,8 @@ with tempfile.TemporaryDirectory() as folder:
 for trial in tuner.oracle.get_best_trials(5):
     values = dict(trial.hyperparameters.values)
     method = values.pop("dropout_method")
-    values = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
-    print(f"validation accuracy {trial.score:.1%}: {method}, {values}")
+    parts = [method, *(f"{name} {value:.3g}" for name, value in values.items())]
+    print(f"validation accuracy {trial.score:.1%}: {', '.join(parts)}")
 
 keras.utils.set_random_seed(0)
 model = tuner.hypermodel.build(tuner.get_best_hyperparameters()[0])

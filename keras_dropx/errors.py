@@ -1,9 +1,12 @@
 """The argument checks, so that each message is worded once."""
 
+import contextlib
 import math
 import numbers
 
 from keras.optimizers import schedules
+
+LONGEST = 300  # characters of a value in a message
 
 
 class UserError(ValueError):
@@ -12,6 +15,20 @@ class UserError(ValueError):
 
 class ProcessError(RuntimeError):
     """A process of a command failed, said in one line."""
+
+
+@contextlib.contextmanager
+def naming(path):
+    """Gives an `OSError` of the body the name of a file, if it has none.
+
+    A full disk is met when a file is written, which knows no name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def invalid(name, expected, received):
@@ -24,8 +41,22 @@ def invalid(name, expected, received):
     """
     return ValueError(
         f"Invalid value received for argument `{name}`. "
-        f"Expected {expected}. Received: {name}={received!r}"
+        f"Expected {expected}. Received: {name}={shown(received)}"
     )
+
+
+def shown(value, text=repr):
+    """Returns a value as text of a message: one line, not too long."""
+    try:
+        text = " ".join(text(value).split())
+    except Exception:  # such as that of an integer of 5,000 digits
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def is_config(value):
+    """Whether a value is an object in the form that configs keep."""
+    return isinstance(value, dict) and isinstance(value.get("class_name"), str)
 
 
 def check_number(name, value, expected, valid):
@@ -41,14 +72,13 @@ def check_number(name, value, expected, valid):
         ValueError: If `value` is not a finite real number (a bool is none)
             or `valid` says no.
     """
-    if (
-        not isinstance(value, numbers.Real)
-        or isinstance(value, bool)
-        or not math.isfinite(value)
-        or not valid(value)
-    ):
+    number = math.nan
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):
+            number = float(value)
+    if not math.isfinite(number) or not valid(number):
         raise invalid(name, expected, value)
-    return float(value)
+    return number
 
 
 def check_rate(name, value):
@@ -70,11 +100,16 @@ def check_scheduled(name, value, check):
             the dict that a schedule is in a layer's config.
         check: Function of (name, value) for a number.
     """
-    if isinstance(value, dict):
+    if is_config(value):
         value = schedules.deserialize(value)
     if isinstance(value, schedules.LearningRateSchedule):
         return value
     return check(name, value)
+
+
+def check_scheduled_rate(name, value):
+    """Returns a drop probability as a float or a schedule, or raises."""
+    return check_scheduled(name, value, check_rate)
 
 
 def check_positive(name, value):

@@ -1,5 +1,8 @@
 import contextlib
 import math
+import os
+import subprocess
+import sys
 
 import keras
 import ml_dtypes
@@ -7,9 +10,10 @@ import numpy as np
 import pytest
 
 BACKEND = keras.config.backend()
+# The first of them is that of the fast set.
 MODES = {
-    "tensorflow": ["eager", "graph", "xla"],
-    "jax": ["eager", "graph"],
+    "tensorflow": ["graph", "eager", "xla"],
+    "jax": ["graph", "eager"],
     "torch": ["eager"],
 }[BACKEND]
 
@@ -19,7 +23,64 @@ collect_ignore_glob = [f"*_{backend}.py" for backend in OTHERS]
 
 def pytest_generate_tests(metafunc):
     if "mode" in metafunc.fixturenames:
-        metafunc.parametrize("mode", MODES)
+        first, *others = MODES
+        others = [pytest.param(mode, marks=pytest.mark.full) for mode in others]
+        metafunc.parametrize("mode", [first, *others])
+
+
+# On JAX each case of a test is compiled, in up to seconds.
+CASES_ON_JAX = 6
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Takes out of the fast set what the markers of pyproject.toml say."""
+    tests = {}
+    for item in items:
+        if BACKEND == "jax" and _is_long_on_jax(item):
+            item.add_marker(pytest.mark.full)
+        if not item.get_closest_marker("full"):
+            tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for cases in tests.values():
+        n = _fast_cases(cases[0], len(cases))
+        kept = set(np.linspace(0, len(cases) - 1, n).round().tolist())
+        for i, item in enumerate(cases):
+            if i not in kept:
+                item.add_marker(pytest.mark.full)
+
+
+def _is_long_on_jax(item):
+    """A training of a whole model, which is also one of TensorFlow."""
+    return (
+        item.path.parent.name in ("callbacks", "models")
+        and not item.path.stem.endswith("_jax")
+        and not item.get_closest_marker("backends")
+    )
+
+
+def _fast_cases(item, cases):
+    few = item.get_closest_marker("few")
+    if few:
+        return min(few.args[0], cases)
+    if BACKEND == "jax" and item.path.parent.name == "layers":
+        return min(CASES_ON_JAX, cases)
+    return cases
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """Runs a test that is marked `alone` in a process of its own."""
+    if not pyfuncitem.get_closest_marker("alone") or "ALONE" in os.environ:
+        return None
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", pyfuncitem.nodeid],
+        cwd=pyfuncitem.config.rootpath,
+        env={**os.environ, "ALONE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return True
 
 
 @pytest.fixture(autouse=True)
@@ -167,7 +228,7 @@ def _jax_step(layer, states):
 
 @pytest.fixture(scope="session")
 def normal():
-    """Ten million float32 normal numbers, none of them 0."""
-    x = np.random.default_rng(0).normal(size=10_000_000).astype("float32")
+    """A million float32 normal numbers, none of them 0."""
+    x = np.random.default_rng(0).normal(size=1_000_000).astype("float32")
     x[x == 0] = 1
     return x

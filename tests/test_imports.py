@@ -16,20 +16,75 @@ RANKS = {
     "ops": 2,
     "layers": 3,
     "models": 4,
-    "callbacks": 4,
+    "callbacks": 5,
     "tuner": 4,
-    "experiments": 5,
-    "commands": 6,
-    "cli": 7,
+    "experiments": 6,
+    "commands": 7,
 }
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
 MAY_IMPORT_FRAMEWORKS = (
     "random/",
-    "models/monte_carlo.py",
-    "callbacks/probe.py",
+    "ops/gradients.py",
+    "models/sampler.py",
+    "models/view.py",
+    "callbacks/frameworks/",
+    "callbacks/tensorboard.py",
     "tuner/memory.py",
     "experiments/",
 )
+# Which rooms of `experiments` each of them may import.
+ENGINE = {"build", "data", "method", "plan", "progress", "records", "run"}
+ENGINE |= {"train"}
+ROOMS = {
+    "baselines": set(),
+    "build": {"data", "method", "plan", "probes", "train"},
+    "checkpoint": {"files"},
+    # The door, and the rooms of a user's own model behind it.
+    "__init__": {"comparison", "tuning"},
+    "comparison": {
+        *("comparison_result", "files", "fingerprint", "named_methods"),
+        *("own_plan", "subject", "user_data", *ENGINE),
+    },
+    "comparison_result": {
+        *("files", "measures", "named_methods", "report", "statistics"),
+    },
+    "named_methods": {"baselines"},
+    "subject": {
+        *("files", "fingerprint", "named_methods", "train", "user_data"),
+    },
+    "user_data": {"measures"},
+    "data": {"files"},
+    "files": set(),
+    "fingerprint": {"files"},
+    "measures": set(),
+    "method": set(),
+    "networks": set(),
+    "own_plan": {"measures", "named_methods", "plan"},
+    "papers": {"baselines", "method", "networks", "plan"},
+    "plan": {"data", "measures", "method"},
+    "probes": {"measures"},
+    "progress": set(),
+    "record_check": {"measures"},
+    "records": {"checkpoint", "files", "method", "plan", "record_check"},
+    "report": {
+        *("files", "measures", "method", "papers", "plan", "records"),
+        "statistics",
+    },
+    "run": {"build", "data", "method", "plan", "progress", "records", "train"},
+    "search": {
+        *("files", "measures", "networks", "papers", "report", "user_data"),
+        *ENGINE,
+    },
+    "statistics": {"measures"},
+    "train": {"data", "probes"},
+    "tuning": {
+        *("comparison", "files", "fingerprint", "method", "named_methods"),
+        *("progress", "run"),
+        *("search", "subject", "tuning_result", "user_data"),
+    },
+    "tuning_result": {"files"},
+}
+LONGEST = 300
 SCRIPT = """
 import json, sys, time
 import keras
@@ -53,6 +108,7 @@ def fresh_imports():
     return runs
 
 
+@pytest.mark.full
 def test_import_loads_nothing_heavy(fresh_imports):
     # Beyond Keras, which imports some of these itself where it finds them.
     _, modules = fresh_imports[0]
@@ -60,9 +116,10 @@ def test_import_loads_nothing_heavy(fresh_imports):
     assert not {name.split(".")[0] for name in modules}.intersection(HEAVY)
 
 
-def test_import_takes_less_than_50_ms_of_cpu_more_than_keras(fresh_imports):
-    # Other work on the machine only adds to it.
-    assert min(seconds for seconds, _ in fresh_imports) < 0.05
+@pytest.mark.full
+def test_import_takes_less_than_100_ms_of_cpu_more_than_keras(fresh_imports):
+    # 48 ms on a quiet machine; other work on it only adds to that.
+    assert min(seconds for seconds, _ in fresh_imports) < 0.1
 
 
 def imported_names(tree, package):
@@ -96,6 +153,14 @@ def breaches(path, source):
             other = parts[1]
             if other != room and RANKS.get(other, -1) >= RANKS[room]:
                 found.append(name)
+        if (
+            parts[:2] == ["keras_dropx", "experiments"]
+            and room == "experiments"
+        ):
+            own = path.split("/")[1].removesuffix(".py")
+            other = (*parts, "")[2]
+            if other != own and other not in ROOMS.get(own, ()):
+                found.append(name)
     return found
 
 
@@ -106,12 +171,34 @@ def test_imports_stay_within_the_rules(path):
     assert breaches(path, (ROOT / path).read_text()) == []
 
 
+def test_every_room_of_the_experiments_is_known():
+    folder = ROOT / "experiments"
+    rooms = {
+        path.name.removesuffix(".py")
+        for path in folder.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert rooms <= set(ROOMS)
+    for name, others in ROOMS.items():
+        assert name not in others and others <= set(ROOMS)
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*.py")),
+)
+def test_a_long_file_says_why(path):
+    text = (ROOT / path).read_text()
+    head = ast.get_docstring(ast.parse(text)) or ""
+    assert text.count("\n") <= LONGEST or "long" in head.lower()
+
+
 @pytest.mark.parametrize(
     "path, source",
     [
         ("layers/a.py", "import tensorflow as tf"),
         ("layers/a.py", "def f():\n    from jax import numpy"),
-        ("callbacks/a.py", "import torch"),
+        ("callbacks/probe.py", "import torch"),
         ("models/a.py", "from keras.src.layers import Dense"),
         ("random/a.py", "from keras import src"),
         ("random/a.py", "import keras\nkeras.src.backend"),
@@ -122,8 +209,16 @@ def test_imports_stay_within_the_rules(path):
         ("random/a.py", "from keras_dropx import ops"),
         ("models/a.py", "from keras_dropx import callbacks"),
         ("tuner/a.py", "from keras_dropx.models import replace_dropout"),
-        ("experiments/a.py", "import keras_dropx.cli"),
+        ("experiments/a.py", "import keras_dropx.commands"),
         ("errors.py", "from keras_dropx import random"),
+        ("experiments/train.py", "from keras_dropx.experiments import run"),
+        ("experiments/data/a.py", "import keras_dropx.experiments.plan"),
+        ("experiments/plan.py", "from keras_dropx.experiments.run import run"),
+        (
+            "experiments/report/a.py",
+            "from keras_dropx.experiments import search",
+        ),
+        ("experiments/papers/a.py", "from keras_dropx.experiments import run"),
     ],
 )
 def test_a_breach_of_the_import_rules_is_found(path, source):
@@ -134,11 +229,13 @@ def test_a_breach_of_the_import_rules_is_found(path, source):
     "path, source",
     [
         ("random/a.py", "import tensorflow as tf"),
-        ("callbacks/probe.py", "import jax"),
+        ("callbacks/frameworks/jax.py", "import jax"),
         ("experiments/datasets.py", "import tensorflow"),
         ("layers/a.py", "from keras_dropx import errors, random"),
         ("layers/a.py", "from .b import Layer"),
-        ("cli.py", "from keras_dropx import experiments, __version__"),
+        ("experiments/run.py", "from keras_dropx.experiments import train"),
+        ("experiments/papers/a.py", "from keras_dropx.experiments import plan"),
+        ("commands/a.py", "from keras_dropx import experiments, __version__"),
     ],
 )
 def test_what_the_rules_allow_is_no_breach(path, source):

@@ -5,6 +5,7 @@ from keras_dropx.callbacks.gradient_information import GradientInformation
 from keras_dropx.callbacks.moment_drift import MomentDrift
 from keras_dropx.callbacks.net_distribution import NetDistribution
 from keras_dropx.callbacks.net_variance import NetVariance
+from keras_dropx.callbacks.reestimate_batch_norm import ReestimateBatchNorm
 from keras_dropx.callbacks.unit_correlation import UnitCorrelation
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "MomentDrift",
     "NetDistribution",
     "NetVariance",
+    "ReestimateBatchNorm",
     "UnitCorrelation",
 ]

@@ -35,7 +35,9 @@ class ActiveFraction(ProbeMeasurement):
     stand-alone activation layers `active_fraction` is of their outputs.
 
     Args:
-        x: Array of inputs, the probe batch.
+        x: Inputs as `predict` takes them, or a dataset of (x, y), all of it
+            the probe batch. It goes through the model's own preprocessing, as
+            in `fit`.
         samples: Integer of at least 2, how many calls. Defaults to 20.
         layers: List of layer names, or None for all.
         frequency: "epoch", or an integer N: every N training steps.
@@ -59,18 +61,21 @@ class ActiveFraction(ProbeMeasurement):
         self.samples = check_samples(samples)
 
     def prepare(self, model):
-        active = {
-            site.key: site.layer for site in sites.activation_sites(model)
-        }
+        active = {id(site.layer) for site in sites.activation_sites(model)}
         pairs = [
             (key, layer)
-            for key, layer in sites.leaves(model)
-            if key in active or masks_forward(layer)
+            for key, layer, visible in sites.leaves(model)
+            if visible and (id(layer) in active or masks_forward(layer))
         ]
         pairs = sites.chosen(pairs, self.layers, "layers with an activation")
-        self._probe = probe.Probe(model, self._shares(model, pairs))
+        self._probe = probe.kept_probe(
+            model,
+            (FRACTION, sites.identity(pairs)),
+            lambda: self._shares(model, pairs),
+        )
 
-    def _shares(self, model, pairs):
+    @staticmethod
+    def _shares(model, pairs):
         def run(x):
             found = {}
 
@@ -121,9 +126,12 @@ class ActiveFraction(ProbeMeasurement):
             for name, label in labels.items()
             if figures.layers_of(self.results, name)
         }
-        figures.lines(self.results, drawn or labels, limits=(0, 1)).savefig(
-            path, dpi=150
-        )
+        figures.lines(
+            self.results,
+            f"Active units, means over {self.samples} passes",
+            drawn or labels,
+            limits=(0, 1),
+        ).savefig(path, dpi=150)
 
 
 @contextlib.contextmanager

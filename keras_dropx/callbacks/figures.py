@@ -1,8 +1,42 @@
-"""The pictures that the callbacks draw of their results."""
+"""The pictures that the callbacks draw, and the lines of all pictures.
+
+Lines are told apart by the colour-blind, and in print.
+"""
+
+# Okabe and Ito 2008, without the yellow that is faint on white.
+COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#E69F00",
+    "#000000",
+)
+LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
-def figure(rows=1, columns=1, width=7.0, height=4.0):
-    """Returns a matplotlib figure and its axes, an array of rows × columns.
+def line(number, marked=True):
+    """Returns the style of one of several lines, different for 42 of them.
+
+    Args:
+        number: Integer.
+        marked: Whether the points are marked.
+    """
+    style = {
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": LINES[number % len(LINES)],
+    }
+    if marked:
+        style |= {"marker": MARKERS[number % len(MARKERS)], "markersize": 4}
+    return style
+
+
+def figure(title, columns, width=4.0, height=3.9):
+    """Returns a titled matplotlib figure and its axes, a row of columns.
+
+    `width` is that of one column, in inches.
 
     Raises:
         ImportError: If matplotlib is missing.
@@ -13,8 +47,30 @@ def figure(rows=1, columns=1, width=7.0, height=4.0):
         raise ImportError(
             "`plot` needs matplotlib: pip install matplotlib"
         ) from error
-    drawn = Figure(figsize=(width, height), layout="constrained")
-    return drawn, drawn.subplots(rows, columns, squeeze=False)
+    drawn = Figure((width * columns + 1.4, height), layout="constrained")
+    drawn.suptitle(title, fontsize="medium")
+    axes = drawn.subplots(1, columns, squeeze=False)[0]
+    for axis in axes:
+        axis.grid(alpha=0.25)
+    return drawn, axes
+
+
+def legend(drawn, named, title=None):
+    """Draws one legend beside all panels, where it covers nothing.
+
+    Args:
+        drawn: Figure.
+        named: Dict from a text to one of its lines.
+        title: String, or None.
+    """
+    drawn.legend(
+        named.values(),
+        named.keys(),
+        title=title,
+        fontsize="small",
+        loc="outside right center",
+        ncols=1 + len(named) // 16,
+    )
 
 
 def layers_of(results, name):
@@ -26,29 +82,42 @@ def layers_of(results, name):
     ]
 
 
-def lines(results, labels, logarithmic=False, limits=None):
+def lines(results, title, labels, logarithmic=False, limits=None, levels=()):
     """Draws a panel for each name, a line for each layer over the training.
+
+    A layer has one style in all panels. Lines have their markers at different
+    points, by which those that coincide are told apart.
 
     Args:
         results: `measurement.Results` of at least one measurement.
+        title: String, of the figure.
         labels: Dict from a name to the label of its axis, with its unit.
         logarithmic: Whether the values are on a log scale.
         limits: Tuple, the range of the values, or None.
+        levels: Names whose panels have a line at 1.
 
     Raises:
         ValueError: If nothing has been measured.
     """
     check(results)
     when = next(iter(results))
-    drawn, axes = figure(1, len(labels), width=4.5 * len(labels), height=4.0)
-    for axis, (name, label) in zip(axes[0], labels.items(), strict=True):
-        for number, (layer, values) in enumerate(layers_of(results, name)):
-            axis.plot(
+    found = {name: layers_of(results, name) for name in labels}
+    layers = list(
+        dict.fromkeys(key for pairs in found.values() for key, _ in pairs)
+    )
+    drawn, axes = figure(title, len(labels))
+    named = {}
+    for axis, (name, label) in zip(axes, labels.items(), strict=True):
+        if name in levels:
+            axis.axhline(1, color="grey", linewidth=0.8)
+        for layer, values in found[name]:
+            number = layers.index(layer)
+            step = min(len(layers), max(1, len(values) // 2))
+            (named[layer],) = axis.plot(
                 results[when],
                 values,
-                "osv^Dx*"[number % 7] + "-",
-                markersize=4,
-                label=layer,
+                markevery=(number % step, step),
+                **line(number),
             )
         axis.set(xlabel=LABELS[when], ylabel=label)
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -56,7 +125,7 @@ def lines(results, labels, logarithmic=False, limits=None):
             axis.set_yscale("log")
         if limits is not None:
             axis.set_ylim(limits)
-        axis.legend(title="layer", fontsize="small")
+    legend(drawn, {layer: named[layer] for layer in layers}, "layer")
     return drawn
 
 

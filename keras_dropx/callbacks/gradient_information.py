@@ -1,7 +1,7 @@
 import numpy as np
 
 from keras_dropx import errors
-from keras_dropx.callbacks import figures, sites
+from keras_dropx.callbacks import figures, reading
 from keras_dropx.callbacks.gradient_batch_form import BatchForm
 from keras_dropx.callbacks.gradient_sample_form import SampleForm
 from keras_dropx.callbacks.measurement import Measurement
@@ -35,22 +35,28 @@ class GradientInformation(Measurement):
     ```
 
     for the layers that `MaskedInput` takes, of loss terms only, under the
-    masks that the next training step would draw.
+    masks that the next training step would draw. With LoRA W_k are the two
+    matrices that are trained, all their elements together.
 
     Both are given as `gradient_information/<layer>`, and divided by the
     error at the output, mean|∂E/∂z_out|, as
     `gradient_information_normalized/<layer>`. Dropout raises the training loss
     and with it the gradients of all layers, the output layer's too, so only
-    the second speaks for gradients that reach further down.
+    the second speaks for gradients that reach further down. It needs the
+    graph of the model: of subclassed models only the first is given.
 
     The model trains as without the callback. While it trains, for the batch
-    form, the optimizer's `apply` and the `call` of its output layer are
-    replaced on the instances, to be put back at the end (after an error
-    within `fit` when the next training with such a callback begins). The keys
-    of the two forms are the same: use one of them in a training.
+    form, `train_step`, the optimizer's `apply` and the `call` of the output
+    layers are replaced on the instances, to be put back at the end (after an
+    error within `fit` when the next training with such a callback begins);
+    calls from other threads pass through. The measuring step is kept for the
+    next `fit` until the model is compiled anew. The keys of the two forms are
+    the same: use one of them in a training.
 
     Args:
-        data: Tuple (x, y) of arrays for the per-sample form, or None. On JAX
+        data: Tuple (x, y) or (x, y, sample_weight) as `fit` takes them, or
+            a dataset of such, for the per-sample form; or None. All of it is
+            one batch, and goes through the model's own preprocessing. On JAX
             there is no batch form, because a compiled step writes to no
             variable that the model does not have.
         layers: List of layer names, or None for all.
@@ -67,8 +73,10 @@ class GradientInformation(Measurement):
 
     Raises:
         ValueError: When training begins, if the probe batch does not fit the
-            model, a name is no layer with a kernel, or the backend or the
-            model cannot do the batch form.
+            model or what the model's own `fit` or `train_step` makes of it
+            cannot be known, a name is no layer with a kernel, two layers have
+            one key, or the backend cannot do the batch form. At once, if
+            another argument is none of these.
 
     Example:
 
@@ -86,28 +94,31 @@ class GradientInformation(Measurement):
 
     def __init__(self, data=None, layers=None, frequency="epoch", log_dir=None):
         super().__init__(layers, frequency, log_dir)
-        if data is not None and not (
-            isinstance(data, (tuple, list)) and len(data) == 2
-        ):
-            raise errors.invalid("data", "a tuple (x, y)", type(data))
+        pair = isinstance(data, (tuple, list)) and len(data) in (2, 3)
+        if data is not None and not (pair or reading.is_dataset(data)):
+            raise errors.invalid(
+                "data", "a tuple (x, y) or a dataset of such", type(data)
+            )
+        if pair:
+            for part in data:
+                if part is not None or part is data[0]:
+                    reading.check("data", part, "arrays in a tuple (x, y)")
         self.data = data
         self._form = None
 
     def start(self):
-        self.stop()  # of a training that ended in an error
-        model = self.model
-        sites.check_model(model, "GradientInformation")
         form = BatchForm if self.data is None else SampleForm
-        self._form = form(model, self.layers, self.data)
+        self._form = form(self.model, self.layers, self.data)
 
     def measure(self):
         sizes, error, others = self._form.read()
         scalars = {f"{NAME}/{key}": size for key, size in sizes.items()}
-        with np.errstate(divide="ignore", invalid="ignore"):
-            scalars |= {
-                f"{NORMALIZED}/{key}": float(np.float64(size) / error)
-                for key, size in sizes.items()
-            }
+        if error is not None:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                scalars |= {
+                    f"{NORMALIZED}/{key}": np.float64(size) / error
+                    for key, size in sizes.items()
+                }
         scalars |= {f"{NAME}/{key}": value for key, value in others.items()}
         return scalars, {}, {}
 
@@ -123,12 +134,12 @@ class GradientInformation(Measurement):
             path: Path of the picture; its ending says the format.
         """
         form = "batch" if self.data is None else "per-sample"
-        label = f"gradient information, {form} form"
         figures.lines(
             self.results,
+            f"Gradient information, {form} form",
             {
-                NAME: f"{label}\nmean |∂E/∂W| (loss per weight)",
-                NORMALIZED: f"{label}\nover the output error mean |∂E/∂z|",
+                NAME: "mean |∂E/∂W|, loss per unit of weight",
+                NORMALIZED: "over the output error, unit of the input",
             },
             logarithmic=True,
         ).savefig(path, dpi=150)

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dropx.callbacks import probe, sites, taps
+from keras_dropx.callbacks import batch, kernels, probe, sites, taps
+from keras_dropx.layers.graph import everything, is_graph
 from keras_dropx.layers.masked_input import LINEAR_LAYERS
 
 
@@ -12,14 +13,11 @@ class SampleForm:
     """Eq. 5 from the inputs h_n and the errors δ_n of one batch."""
 
     def __init__(self, model, names, data):
-        x, y = data
+        if is_graph(model):
+            sites.check_built(model, "GradientInformation")
+        x, y, weights = batch.data_of_fit(model, data)
         sites.check_inputs(model, x)
-        sizes = {len(array) for array in keras.tree.flatten((x, y))}
-        if len(sizes) != 1:
-            raise ValueError(
-                "Expected as many labels as inputs in the probe batch. "
-                f"Received: batches of {sorted(sizes)}"
-            )
+        size = batch.check_lengths(x, y)
         losses = keras.tree.flatten(model.loss)
         sums = {getattr(loss, "reduction", None) == "sum" for loss in losses}
         if len(sums) > 1:
@@ -27,74 +25,91 @@ class SampleForm:
                 "The per-sample form undoes the mean over the batch: expected "
                 "losses that all are means, or all are sums (`reduction`)."
             )
-        self.factor = 1.0 if True in sums else float(sizes.pop())
+        self.batch = [
+            keras.tree.map_structure(ops.convert_to_tensor, part)
+            for part in (x, y, weights)
+            if part is not None or part is y
+        ]
+        if not all(part.built for part in everything(model)):
+            model(self.batch[0], training=False)
         pairs = [
             (site.key, site)
             for site in sites.linear_sites(model)
             if isinstance(site.linear, LINEAR_LAYERS)
+            and kernels.differentiable_kernels(site.linear)
         ]
-        self.sites = [
-            site for _, site in sites.chosen(pairs, names, "linear layers")
-        ]
-        self.outputs = sites.output_layers(model)
-        self.model = model
-        self.batch = [
-            keras.tree.map_structure(ops.convert_to_tensor, part)
-            for part in (x, y)
-        ]
-        self.probe = probe.Probe(model, self._sizes)
+        pairs = sites.chosen(pairs, names, "linear layers")
+        chosen = [site for _, site in pairs]
+        factor = 1.0 if True in sums else float(size)
+        trained = tuple(
+            id(kernel)
+            for site in chosen
+            for kernel in kernels.differentiable_kernels(site.linear)
+        )
+        self.probe = probe.kept_probe(
+            model,
+            ("sample form", sites.identity(chosen), trained, factor),
+            lambda: _sizes(model, chosen, factor),
+        )
 
     def read(self):
         sizes, error = self.probe(*self.batch)
-        return {k: float(v) for k, v in sizes.items()}, float(error), {}
+        if error is not None:
+            error = float(error)
+        return {k: float(v) for k, v in sizes.items()}, error, {}
 
     def close(self):
         pass
 
-    def _sizes(self, x, y):
-        inputs = {}
+
+def _sizes(model, chosen, factor):
+    """Returns the function of a batch that gives all sizes and the error."""
+    outputs = sites.output_layers(model) if is_graph(model) else []
+    layers = [site.layer for site in chosen]
+    layers += [layer for layer in outputs if layer not in layers]
+
+    def sizes_of(x, y, weights=None):
         order = []
 
         def loss(tap):
-            inputs.clear()
             order.clear()
-            with contextlib.ExitStack() as stack:
-                layers = [site.layer for site in self.sites]
-                layers += [x for x in self.outputs if x not in layers]
-                for layer in layers:
-                    stack.enter_context(
-                        taps.tapped(layer, self._noting(layer, tap, order))
-                    )
-                y_pred = self.model(x, training=True)
-                value = self.model.compute_loss(
-                    x=x, y=y, y_pred=y_pred, sample_weight=None
-                )
-            return value * self.factor, [h for _, h in order]
 
-        _, inputs, errors_ = probe.gradients(loss, self.model.variables)
+            def noting(layer):
+                def note(h, z):
+                    order.append((layer, h))
+                    return tap(z)
+
+                return note
+
+            with contextlib.ExitStack() as stack:
+                for layer in layers:
+                    stack.enter_context(taps.tapped(layer, noting(layer)))
+                y_pred = model(x, training=True)
+                value = model.compute_loss(
+                    x=x, y=y, y_pred=y_pred, sample_weight=weights
+                )
+            return value * factor, [h for _, h in order]
+
+        _, inputs, found = probe.gradients(loss, model.variables)
         calls = {}
-        for (layer, _), h, delta in zip(order, inputs, errors_, strict=True):
+        for (layer, _), h, delta in zip(order, inputs, found, strict=True):
             calls.setdefault(id(layer), []).append((h, delta))
         sizes = {
             site.key: sample_size(site.linear, calls[id(site.layer)])
-            for site in self.sites
+            for site in chosen
+            if id(site.layer) in calls
         }
         parts = [
-            delta
-            for layer in self.outputs
-            for _, delta in calls.get(id(layer), [])
+            delta for layer in outputs for _, delta in calls.get(id(layer), [])
         ]
+        if not parts:
+            return sizes, None
         total = sum(
             ops.sum(ops.abs(ops.cast(part, "float32"))) for part in parts
         )
         return sizes, total / float(sum(np.prod(part.shape) for part in parts))
 
-    def _noting(self, layer, tap, order):
-        def note(h, z):
-            order.append((layer, h))
-            return tap(z)
-
-        return note
+    return sizes_of
 
 
 def sample_size(linear, calls):
@@ -111,10 +126,11 @@ def sample_size(linear, calls):
         (ops.cast(h, "float32"), ops.cast(delta, "float32"))
         for h, delta in calls
     ]
-    if isinstance(linear, keras.layers.Dense) and len(calls) == 1:
+    plain = isinstance(linear.kernel, keras.Variable)  # without LoRA
+    if isinstance(linear, keras.layers.Dense) and plain and len(calls) == 1:
         h, delta = calls[0]
         if len(h.shape) == 2:  # |h δᵀ| = |h| |δ|ᵀ
             return ops.mean(
                 ops.mean(ops.abs(h), 1) * ops.mean(ops.abs(delta), 1)
             )
-    return ops.mean(probe.kernel_gradient_sizes(linear, calls))
+    return ops.mean(kernels.kernel_gradient_sizes(linear, calls))

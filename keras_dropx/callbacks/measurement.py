@@ -1,11 +1,15 @@
 import abc
+import copy
 import csv
+import numbers
+import os
 
 import keras
 import numpy as np
 
 from keras_dropx import errors
-from keras_dropx.callbacks import probe, sites
+from keras_dropx.callbacks import batch, reading, sites, tensorboard
+from keras_dropx.layers.graph import everything, is_graph
 
 
 class Results(dict):
@@ -39,15 +43,16 @@ class Measurement(keras.callbacks.Callback, abc.ABC):
 
     def __init__(self, layers=None, frequency="epoch", log_dir=None):
         super().__init__()
-        if isinstance(layers, str):
-            raise errors.invalid("layers", "a list of layer names", layers)
-        self.layers = layers
-        whole = isinstance(frequency, int) and not isinstance(frequency, bool)
-        if frequency != "epoch" and not (whole and frequency > 0):
-            raise errors.invalid(
-                "frequency", "'epoch' or a positive integer", frequency
+        self.layers = _check_layers(layers)
+        if not (isinstance(frequency, str) and frequency == "epoch"):
+            frequency = check_count(
+                "frequency", frequency, 1, "'epoch' or a positive integer"
             )
         self.frequency = frequency
+        if log_dir is not None and (
+            not isinstance(log_dir, (str, os.PathLike)) or not str(log_dir)
+        ):
+            raise errors.invalid("log_dir", "the path of a folder", log_dir)
         self.log_dir = log_dir
         self._writer = None
         self._clear()
@@ -73,15 +78,26 @@ class Measurement(keras.callbacks.Callback, abc.ABC):
         """`Results` so far: arrays by key."""
         return Results({key: np.array(v) for key, v in self._results.items()})
 
+    def __deepcopy__(self, memo):
+        # The data is only read, and a dataset cannot always be copied.
+        for name in ("x", "data"):
+            value = vars(self).get(name)
+            memo[id(value)] = value
+        other = type(self).__new__(type(self))
+        memo[id(self)] = other
+        vars(other).update(copy.deepcopy(vars(self), memo))
+        return other
+
     def on_train_begin(self, logs=None):
+        self._end()  # of a training that ended in an error
         self._clear()
-        self.start()
-        if self.log_dir is not None:
-            try:
-                self._writer = probe.summary_writer(self.log_dir)
-            except Exception:
-                self.stop()  # Keras ends no training that did not begin.
-                raise
+        try:
+            self.start()
+            if self.log_dir is not None:
+                self._writer = tensorboard.summary_writer(self.log_dir)
+        except BaseException:
+            self._end()  # Keras ends no training that did not begin.
+            raise
 
     def on_train_batch_begin(self, batch, logs=None):
         self._first = batch
@@ -104,6 +120,9 @@ class Measurement(keras.callbacks.Callback, abc.ABC):
             logs.update(self._latest)
 
     def on_train_end(self, logs=None):
+        self._end()
+
+    def _end(self):
         self.stop()
         if self._writer is not None:
             self._writer.close()
@@ -117,19 +136,23 @@ class Measurement(keras.callbacks.Callback, abc.ABC):
     def _record(self, when):
         _ = self.model  # On JAX this brings its variables up to date.
         scalars, arrays, values = self.measure()
+        scalars = {key: float(value) for key, value in scalars.items()}
         name = "epoch" if self.frequency == "epoch" else "step"
         for key, value in {name: when, **scalars, **arrays}.items():
             self._results.setdefault(key, []).append(value)
         self._latest = scalars
         if self._writer is not None:
-            probe.write_summary(self._writer, when, scalars, values)
+            tensorboard.write_summary(self._writer, when, scalars, values)
 
 
 class ProbeMeasurement(Measurement):
     """Base of the callbacks that measure on a batch of their own.
 
     Args:
-        x: Array of inputs, or structure of arrays as the model takes it.
+        x: Inputs as `model.predict` takes them: array, structure of arrays,
+            data frame, sparse matrix, dataset of inputs or of (x, y). All of
+            it is one batch. It goes the way that inputs go in `fit`, through
+            the model's own preprocessing.
         layers: As in `Measurement`.
         frequency: As in `Measurement`.
         log_dir: As in `Measurement`.
@@ -137,15 +160,21 @@ class ProbeMeasurement(Measurement):
 
     def __init__(self, x, layers=None, frequency="epoch", log_dir=None):
         super().__init__(layers, frequency, log_dir)
+        reading.check("x", x)
         self.x = x
 
     def start(self):
-        sites.check_model(self.model, type(self).__name__)
-        sites.check_inputs(self.model, self.x)
+        model = self.model
+        if is_graph(model):
+            sites.check_built(model, type(self).__name__)
+        inputs = batch.inputs_of_fit(model, self.x)
+        sites.check_inputs(model, inputs)
         self._batch = keras.tree.map_structure(
-            keras.ops.convert_to_tensor, self.x
+            keras.ops.convert_to_tensor, inputs
         )
-        self.prepare(self.model)
+        if not all(part.built for part in everything(model)):
+            model(self._batch, training=False)
+        self.prepare(model)
 
     def stop(self):
         # Compiled functions cannot be copied, and hold the model.
@@ -162,3 +191,26 @@ class ProbeMeasurement(Measurement):
     @abc.abstractmethod
     def prepare(self, model):
         """Chooses the layers and makes the probes for one training."""
+
+
+def check_count(name, value, lowest, expected):
+    """Returns a whole number of at least `lowest` as an int, or raises."""
+    if (
+        not isinstance(value, numbers.Integral)
+        or isinstance(value, (bool, np.bool_))
+        or not lowest <= value < 2**31
+    ):
+        raise errors.invalid(name, expected, value)
+    return int(value)
+
+
+def _check_layers(layers):
+    if layers is None:
+        return None
+    if (
+        not isinstance(layers, (list, tuple, set, frozenset))
+        or not layers
+        or not all(isinstance(name, str) for name in layers)
+    ):
+        raise errors.invalid("layers", "a list of layer names", layers)
+    return sorted(layers) if isinstance(layers, (set, frozenset)) else layers

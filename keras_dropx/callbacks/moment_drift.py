@@ -5,13 +5,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dropx.callbacks import figures, probe, sites, taps
+from keras_dropx.callbacks import figures, kernels, probe, sites, taps
 from keras_dropx.callbacks.active_fraction import masks_forward
 from keras_dropx.callbacks.measurement import ProbeMeasurement
 from keras_dropx.callbacks.net_variance import check_samples, nets
 from keras_dropx.layers import Jumpout
 from keras_dropx.layers.masked_input import LINEAR_LAYERS
-from keras_dropx.layers.shadowing import wrapped
 
 MEAN = "mean_drift"
 VARIANCE = "variance_drift"
@@ -50,7 +49,9 @@ class MomentDrift(ProbeMeasurement):
     ```
 
     Args:
-        x: Array of inputs, the probe batch.
+        x: Inputs as `predict` takes them, or a dataset of (x, y), all of it
+            the probe batch. It goes through the model's own preprocessing, as
+            in `fit`.
         samples: Integer of at least 2, how many masks. Defaults to 20.
         layers: List of names of layers behind a mask, or None for all.
         frequency: "epoch", or an integer N: every N training steps.
@@ -81,41 +82,60 @@ class MomentDrift(ProbeMeasurement):
             for site in sites.linear_sites(model)
             if isinstance(site.linear, LINEAR_LAYERS)
         ]
-        quiet = self._once(model, nets(model, linear, []))
-        reached = []
-        for mask_key, mask in sites.leaves(model):
-            if not masks_forward(mask):
-                continue
-            # Whatever its rate is now, another output shows where it goes.
-            order = []
-            run = nets(model, linear, [], order)
-            with wrapped(mask, "call", _shifted):
-                other = self._once(model, run)
-            keys = [site.key for site in linear if site.layer is mask]
-            for key in keys or order:
-                if keys or not np.array_equal(other[key], quiet[key]):
-                    site = next(site for site in linear if site.key == key)
-                    reached.append((mask_key, mask, site))
-                    break
-        keys = [site.key for _, _, site in reached]
+        masks = [
+            leaf
+            for leaf in sites.leaves(model)
+            if leaf.visible and masks_forward(leaf.layer)
+        ]
+        known = probe.kept(model)
+        key = (MEAN, sites.identity(masks), sites.identity(linear))
+        if key not in known:
+            known[key] = self._reached(model, masks, linear)
+        reached = known[key]
+        keys = [site.key for _, site in reached]
         pairs = [
             (
                 site.key
                 if keys.count(site.key) == 1
-                else f"{mask_key}/{site.key}",
+                else f"{mask.key}/{site.key}",
                 (mask, site),
             )
-            for mask_key, mask, site in reached
+            for mask, site in reached
         ]
         pairs = sites.chosen(pairs, self.layers, "layers behind a mask")
         self._pairs = dict(pairs)
-        self._quiet = probe.Probe(
-            model, _with_squares(model, [site for _, (_, site) in pairs])
+        behind = [site for _, (_, site) in pairs]
+        self._quiet = probe.kept_probe(
+            model,
+            (R, sites.identity(behind)),
+            lambda: _with_squares(model, behind),
         )
         self._noisy = {
-            key: probe.Probe(model, _with_rate(model, mask, site))
-            for key, (mask, site) in pairs
+            key: probe.kept_probe(
+                model,
+                (VARIANCE, sites.identity(pair)),
+                lambda pair=pair: _with_rate(model, pair[0].layer, pair[1]),
+            )
+            for key, pair in pairs
         }
+
+    def _reached(self, model, masks, linear):
+        """Lists each mask with the first of the layers that it reaches."""
+        quiet = self._once(model, nets(model, linear, []))
+        reached = []
+        for mask in masks:
+            # Whatever its rate is now, another output shows where it goes.
+            order = []
+            run = nets(model, linear, [], order)
+            with taps.rerouted(mask.layer, "call", _shifted):
+                other = self._once(model, run)
+            keys = [site.key for site in linear if site.layer is mask.layer]
+            for key in keys or order:
+                if keys or not np.array_equal(other[key], quiet[key]):
+                    site = next(site for site in linear if site.key == key)
+                    reached.append((mask, site))
+                    break
+        return reached
 
     def _once(self, model, run):
         return probe.Probe(model, run, compiled=False)(self._batch)
@@ -156,11 +176,10 @@ class MomentDrift(ProbeMeasurement):
         """
         figures.lines(
             self.results,
-            {
-                MEAN: "mean, training over inference",
-                VARIANCE: "variance, training over inference",
-                R: "R",
-            },
+            "Net values after a mask: training over inference "
+            f"({self.samples} masks)",
+            {MEAN: "mean, ratio", VARIANCE: "variance, ratio", R: "R, ratio"},
+            levels=(MEAN, VARIANCE),
         ).savefig(path, dpi=150)
 
 
@@ -188,10 +207,10 @@ def _with_squares(model, behind):
         squares = {}
         for site in behind:
             h, z = (
-                probe.joined(list(parts))
+                kernels.joined(list(parts))
                 for parts in zip(*found[site.key], strict=True)
             )
-            parts = probe.squared_product(site.linear, h)
+            parts = kernels.squared_product(site.linear, h)
             axis = sites.unit_axis(site.linear) % len(parts.shape)
             others = [i for i in range(len(parts.shape)) if i != axis]
             squares[site.key] = (z, ops.mean(parts, others))

@@ -1,8 +1,7 @@
 import numpy as np
 
-from keras_dropx import errors
 from keras_dropx.callbacks import figures, probe, sites
-from keras_dropx.callbacks.measurement import ProbeMeasurement
+from keras_dropx.callbacks.measurement import ProbeMeasurement, check_count
 from keras_dropx.callbacks.net_variance import nets
 
 NAME = "saturation"
@@ -26,7 +25,9 @@ class NetDistribution(ProbeMeasurement):
     `log_dir`, in TensorBoard.
 
     Args:
-        x: Array of inputs, the probe batch: test data in the paper.
+        x: Inputs as `predict` takes them, or a dataset of (x, y), all of it
+            the probe batch: test data in the paper. It goes through the
+            model's own preprocessing, as in `fit`.
         bins: Positive integer, of the histograms. Defaults to 50.
         layers: List of layer names, or None for all.
         frequency: "epoch", or an integer N: every N training steps.
@@ -50,15 +51,18 @@ class NetDistribution(ProbeMeasurement):
         self, x, bins=50, layers=None, frequency="epoch", log_dir=None
     ):
         super().__init__(x, layers, frequency, log_dir)
-        if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
-            raise errors.invalid("bins", "a positive integer", bins)
-        self.bins = bins
+        self.bins = check_count("bins", bins, 1, "a positive integer")
 
     def prepare(self, model):
         pairs = [(site.key, site) for site in sites.activation_sites(model)]
         pairs = sites.chosen(pairs, self.layers, "layers with an activation")
         self._sites = dict(pairs)
-        self._probe = probe.Probe(model, nets(model, self._sites.values(), []))
+        found = [site for _, site in pairs]
+        self._probe = probe.kept_probe(
+            model,
+            (NAME, sites.identity(found)),
+            lambda: nets(model, found, []),
+        )
 
     def measure(self):
         scalars, arrays, values = {}, {}, {}
@@ -89,19 +93,28 @@ class NetDistribution(ProbeMeasurement):
         figures.check(results)
         when = next(iter(results))
         layers = figures.layers_of(results, NAME)
-        drawn, axes = figures.figure(1, len(layers), 3.2 * len(layers), 3.4)
-        for axis, (layer, saturation) in zip(axes[0], layers, strict=True):
-            for index, style in ((0, "--"), (-1, "-")):
+        drawn, axes = figures.figure(
+            "Net values at the first and the last measurement",
+            len(layers),
+            width=3.2,
+        )
+        named = {}
+        last = len(results[when]) - 1
+        for axis, (layer, saturation) in zip(axes, layers, strict=True):
+            shown = [f"{saturation[index]:.1%}" for index in (0, last)]
+            for number, index in enumerate(dict.fromkeys((0, last))):
                 counts = results[f"net_value_counts/{layer}"][index]
                 edges = results[f"net_value_edges/{layer}"][index]
-                axis.stairs(
+                text = f"{when} {results[when][index]}"
+                named[text] = axis.stairs(
                     counts / counts.sum() / np.diff(edges),
                     edges,
-                    linestyle=style,
-                    label=f"{when} {results[when][index]}: "
-                    f"{saturation[index]:.1%} saturated",
+                    **figures.line(number, marked=False),
                 )
-            axis.set(xlabel=f"net value of {layer}", ylabel="density")
-            axis.set_ylim(0, 1.25 * axis.get_ylim()[1])
-            axis.legend(fontsize="x-small", loc="upper center")
+            axis.set_title(
+                f"{layer}\nsaturated: {' to '.join(dict.fromkeys(shown))}",
+                fontsize="small",
+            )
+            axis.set(xlabel="net value", ylabel="density, 1 / net value")
+        figures.legend(drawn, named)
         drawn.savefig(path, dpi=150)

@@ -2,10 +2,10 @@ import contextlib
 
 import numpy as np
 
-from keras_dropx import errors
-from keras_dropx.callbacks import figures, probe, sites, taps
-from keras_dropx.callbacks.measurement import ProbeMeasurement
-from keras_dropx.layers.dropout_family import drops, in_training
+from keras_dropx.callbacks import figures, kernels, probe, sites, taps
+from keras_dropx.callbacks.measurement import ProbeMeasurement, check_count
+from keras_dropx.layers.dropout_family import drops
+from keras_dropx.layers.graph import everything
 
 NAME = "net_variance"
 
@@ -24,7 +24,9 @@ class NetVariance(ProbeMeasurement):
     model does not move; the masks are those of its own streams.
 
     Args:
-        x: Array of inputs, the probe batch.
+        x: Inputs as `predict` takes them, or a dataset of (x, y), all of it
+            the probe batch. It goes through the model's own preprocessing, as
+            in `fit`.
         samples: Integer of at least 2, how many masks. Defaults to 20.
         layers: List of layer names, or None for all.
         frequency: "epoch", or an integer N: every N training steps.
@@ -51,8 +53,11 @@ class NetVariance(ProbeMeasurement):
     def prepare(self, model):
         pairs = [(site.key, site) for site in sites.net_sites(model)]
         pairs = sites.chosen(pairs, self.layers, "layers with net values")
-        self._probe = probe.Probe(
-            model, nets(model, [site for _, site in pairs], _dropout(model))
+        found = [site for _, site in pairs]
+        self._probe = probe.kept_probe(
+            model,
+            (NAME, sites.identity(found)),
+            lambda: nets(model, found, _dropout(model)),
         )
 
     def measure(self):
@@ -76,15 +81,15 @@ class NetVariance(ProbeMeasurement):
             path: Path of the picture; its ending says the format.
         """
         figures.lines(
-            self.results, {NAME: "variance of net values over masks"}
+            self.results,
+            f"What the masks do to net values ({self.samples} masks)",
+            {NAME: "variance over masks, net value squared"},
         ).savefig(path, dpi=150)
 
 
 def check_samples(samples):
     """Returns how often to draw masks, or raises."""
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 2:
-        raise errors.invalid("samples", "an integer of at least 2", samples)
-    return samples
+    return check_count("samples", samples, 2, "an integer of at least 2")
 
 
 def nets(model, sites, stochastic, order=None):
@@ -102,7 +107,7 @@ def nets(model, sites, stochastic, order=None):
         found = {}
         with contextlib.ExitStack() as stack:
             for layer in stochastic:
-                stack.enter_context(in_training(layer))
+                stack.enter_context(taps.in_training(layer))
             for site in sites:
 
                 def tap(h, z, key=site.key):
@@ -112,10 +117,10 @@ def nets(model, sites, stochastic, order=None):
 
                 stack.enter_context(taps.tapped(site.layer, tap))
             model(x, training=False)
-        return {key: probe.joined(parts) for key, parts in found.items()}
+        return {key: kernels.joined(parts) for key, parts in found.items()}
 
     return run
 
 
 def _dropout(model):
-    return [layer for layer in model._flatten_layers() if drops(layer)]
+    return [layer for layer in everything(model) if drops(layer)]

@@ -1,24 +1,45 @@
-"""Runs of a model that move nothing of it, and their gradients.
-
-The only module here that may import a framework: for gradients, compilation
-and summaries Keras has no public way.
-"""
-
-import contextlib
-import functools
+"""Runs of a model that move nothing of it, and their gradients."""
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_dropx.layers.shadowing import shadowed
+from keras_dropx.callbacks import frameworks
+from keras_dropx.layers.graph import everything
 
 BACKEND = keras.config.backend()
+_KEPT = "keras_dropx_kept"
+
+
+def kept(model):
+    """Returns a dict that lives as long as a model's training step.
+
+    What is compiled for a model is kept there for the next `fit`: TensorFlow
+    forgets none of the custom gradients that it has ever traced. The dict
+    belongs to the training step, so compiling the model anew, as one does
+    after a change of its layers, empties it.
+    """
+    model.make_train_function()
+    return vars(model.train_function).setdefault(_KEPT, {})
+
+
+def keep_with(function, shared):
+    """Gives another training step of the model that dict."""
+    setattr(function, _KEPT, shared)
 
 
 def seed_states(model):
     """Lists the states of the random seeds of a model."""
-    return [v for v in model.variables if v.name == "seed_generator_state"]
+    generators = [
+        value
+        for layer in everything(model)
+        for value in vars(layer).values()
+        if isinstance(value, keras.random.SeedGenerator)
+    ]
+    states = [generator.state for generator in generators]
+    # Those that are kept elsewhere, too.
+    states += [v for v in model.variables if v.name == "seed_generator_state"]
+    return list({id(state): state for state in states}.values())
 
 
 class Probe:
@@ -36,7 +57,9 @@ class Probe:
     def __init__(self, model, function, compiled=True):
         self.model = model
         self.function = function
-        self._compiled = _compile(self._run, model) if compiled else self._run
+        self._compiled = self._run
+        if compiled:
+            self._compiled = frameworks.compiled(self._run, model)
 
     def __call__(self, *arrays, draw=0):
         """Runs the function and returns what it returns as NumPy arrays.
@@ -50,9 +73,11 @@ class Probe:
         if BACKEND == "jax":  # there compiled code sees no variables
             state = [v.value for v in self.model.variables]
         seeds = [_other(v, draw) for v in seed_states(self.model)]
-        with _forked_generator(draw):
+        with frameworks.forked_generator(draw):
             outputs = self._compiled(state, seeds, *arrays)
-        return keras.tree.map_structure(to_numpy, outputs)
+        return keras.tree.map_structure(
+            lambda value: value if value is None else to_numpy(value), outputs
+        )
 
     def _run(self, state, seeds, *tensors):
         variables = self.model.variables
@@ -67,18 +92,19 @@ class Probe:
             return self.function(*tensors)
 
 
-@contextlib.contextmanager
-def _forked_generator(draw):
-    """Puts torch's own generator back, from which Keras' Dropout draws."""
-    if BACKEND != "torch":
-        yield
-        return
-    import torch
+def kept_probe(model, key, make):
+    """Returns the probe of a model that an earlier training made, or makes it.
 
-    with torch.random.fork_rng():
-        if draw:
-            torch.manual_seed(torch.initial_seed() + draw)
-        yield
+    Args:
+        model: Built and compiled `keras.Model`.
+        key: Tuple that says what the function depends on.
+        make: Function without arguments that returns the probe's function.
+    """
+    probes = kept(model)
+    key = (key, model.run_eagerly, model.jit_compile)
+    if key not in probes:
+        probes[key] = Probe(model, make())
+    return probes[key]
 
 
 def _other(variable, draw):
@@ -101,60 +127,7 @@ def gradients(function, variables=()):
     Returns:
         The scalar, the structure, and the gradients by each z, in order.
     """
-    if BACKEND == "tensorflow":
-        import tensorflow as tf
-
-        tensors = []
-
-        def tap(z):
-            tape.watch(z)
-            tensors.append(z)
-            return z
-
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            value, others = function(tap)
-        found = tape.gradient(
-            value, tensors, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
-        return value, others, found
-    if BACKEND == "torch":
-        import torch
-
-        tensors = []
-
-        def tap(z):
-            z = z if z.requires_grad else z.detach().requires_grad_()
-            tensors.append(z)
-            return z
-
-        with torch.enable_grad():
-            value, others = function(tap)
-            found = torch.autograd.grad(
-                value, tensors, allow_unused=True, materialize_grads=True
-            )
-        return value, others, found
-    import jax
-
-    shapes = []
-
-    def note(z):
-        shapes.append((z.shape, z.dtype))
-        return z
-
-    def only_shapes():
-        mapping = [(v, v.value) for v in variables]
-        with keras.StatelessScope(mapping, collect_losses=True):
-            return function(note)
-
-    jax.eval_shape(only_shapes)
-
-    def perturbed(perturbations):
-        remaining = iter(perturbations)
-        return function(lambda z: z + next(remaining))
-
-    zeros = [jax.numpy.zeros(*shape) for shape in shapes]
-    (value, others), found = jax.value_and_grad(perturbed, has_aux=True)(zeros)
-    return value, others, found
+    return frameworks.gradients(function, variables)
 
 
 def slope(function, z):
@@ -172,162 +145,3 @@ def to_numpy(tensor):
     if keras.backend.is_float_dtype(tensor.dtype):
         tensor = ops.cast(tensor, "float32")
     return np.asarray(ops.convert_to_numpy(tensor))
-
-
-def summary_writer(log_dir):
-    """Opens a TensorBoard writer where Keras' own callback has its own.
-
-    Raises:
-        ImportError: If TensorFlow or TensorBoard is missing.
-    """
-    try:
-        import tensorboard  # noqa: F401
-        import tensorflow as tf
-    except ImportError as error:
-        raise ImportError(
-            "`log_dir` needs the packages tensorflow and tensorboard: "
-            'pip install "keras-dropx[tensorboard]"'
-        ) from error
-    return tf.summary.create_file_writer(f"{log_dir}/train")
-
-
-def write_summary(writer, step, scalars, histograms):
-    """Writes values of one step, and sees that they are on the disk."""
-    import tensorflow as tf
-
-    with writer.as_default(step):
-        for name, value in scalars.items():
-            tf.summary.scalar(name, value)
-        for name, values in histograms.items():
-            tf.summary.histogram(name, values)
-    writer.flush()
-
-
-def _compile(function, model):
-    if BACKEND == "tensorflow" and not model.run_eagerly:
-        import tensorflow as tf
-
-        # A partial has no code that it shares with those of other probes:
-        # for that TensorFlow would warn of retracing.
-        return tf.function(
-            functools.partial(function),
-            jit_compile=bool(model.jit_compile),
-            autograph=False,
-        )
-    if BACKEND == "jax" and not model.run_eagerly:
-        import jax
-
-        return jax.jit(function)
-    return function
-
-
-def kernel_gradient_sizes(linear, calls):
-    """mean_ij |T_n| for each sample n, T_n its part of a kernel's gradient.
-
-    Args:
-        linear: Layer whose output before the activation is linear in h.
-        calls: List of (h, δ), the input and the error of each use of it.
-
-    Returns:
-        float32 tensor (n,).
-    """
-    kernel = ops.cast(linear.kernel, "float32")
-
-    def product(kernel, h):
-        # By way of the layer itself, which knows strides and groups.
-        with keras.StatelessScope([(linear.kernel, kernel)]):
-            return linear(h)
-
-    def size(sample):
-        return ops.mean(ops.abs(_kernel_gradient(product, kernel, sample)))
-
-    samples = [(h[:, None], delta[:, None]) for h, delta in calls]
-    with _plain(linear):
-        if BACKEND == "torch":  # whose vmap takes no channels-last convolution
-            count = len(samples[0][0])
-            return ops.stack(
-                [
-                    size([(h[n], delta[n]) for h, delta in samples])
-                    for n in range(count)
-                ]
-            )
-        return ops.vectorized_map(size, samples)
-
-
-def _kernel_gradient(product, kernel, calls):
-    def inner(kernel):
-        return sum(
-            ops.sum(ops.cast(product(kernel, h), "float32") * delta)
-            for h, delta in calls
-        )
-
-    if BACKEND == "tensorflow":
-        import tensorflow as tf
-
-        with tf.GradientTape() as tape:
-            tape.watch(kernel)
-            value = inner(kernel)
-        return tape.gradient(value, kernel)
-    if BACKEND == "torch":
-        import torch
-
-        return torch.func.grad(inner)(kernel)
-    import jax
-
-    return jax.grad(inner)(kernel)
-
-
-def squared_product(linear, h):
-    """Σ_i w_ij² x_i², with the product of the layer, without bias."""
-    mapping = [(linear.kernel, ops.square(linear.kernel.value))]
-    bias = getattr(linear, "bias", None)
-    if isinstance(bias, keras.Variable):
-        mapping.append((bias, ops.zeros_like(bias.value)))
-    with keras.StatelessScope(mapping), _plain(linear):
-        return linear(ops.square(h))
-
-
-def joined(tensors):
-    """One tensor of those of several uses of a layer.
-
-    Along the batch, or where the uses differ in shape along all units.
-    """
-    if len(tensors) == 1:
-        return tensors[0]
-    if len({tuple(tensor.shape[1:]) for tensor in tensors}) == 1:
-        return ops.concatenate(tensors, 0)
-    flat = [
-        ops.reshape(tensor, (ops.shape(tensor)[0], -1)) for tensor in tensors
-    ]
-    return ops.concatenate(flat, 1)
-
-
-def dense(gradient):
-    """Adds up the rows of a sparse gradient."""
-    if BACKEND == "tensorflow":
-        import tensorflow as tf
-
-        return tf.convert_to_tensor(gradient)
-    return gradient
-
-
-def sum_over_replicas(tensors):
-    """Sums each tensor over the replicas of TensorFlow's strategies."""
-    if BACKEND == "tensorflow" and tensors:
-        import tensorflow as tf
-
-        context = tf.distribute.get_replica_context()
-        if context is not None and context.num_replicas_in_sync > 1:
-            return context.all_reduce("SUM", tensors)
-    return tensors
-
-
-def strategy_scope(model):
-    """The scope of the TensorFlow strategy under which a model was made."""
-    if BACKEND == "tensorflow":
-        return model.distribute_strategy.scope()
-    return contextlib.nullcontext()
-
-
-def _plain(linear):
-    return shadowed(linear, activation=None, activity_regularizer=None)

@@ -2,7 +2,7 @@ import contextlib
 
 import numpy as np
 
-from keras_dropx.callbacks import figures, probe, sites, taps
+from keras_dropx.callbacks import figures, kernels, probe, sites, taps
 from keras_dropx.callbacks.measurement import ProbeMeasurement
 
 NAME = "unit_correlation"
@@ -22,7 +22,9 @@ class UnitCorrelation(ProbeMeasurement):
     are left.
 
     Args:
-        x: Array of inputs, the probe batch.
+        x: Inputs as `predict` takes them, or a dataset of (x, y), all of it
+            the probe batch. It goes through the model's own preprocessing, as
+            in `fit`.
         layers: List of layer names, or None for all.
         frequency: "epoch", or an integer N: every N training steps.
         log_dir: Folder for TensorBoard, or None.
@@ -41,21 +43,12 @@ class UnitCorrelation(ProbeMeasurement):
         pairs = sites.chosen(pairs, self.layers, "layers with an activation")
         self._sites = dict(pairs)
 
-        def outputs(x):
-            found = {}
-            with contextlib.ExitStack() as stack:
-                for key, site in self._sites.items():
-
-                    def note(_, y, key=key):
-                        found.setdefault(key, []).append(y)
-
-                    stack.enter_context(
-                        taps.noted_inputs_and_outputs(site.layer, note)
-                    )
-                model(x, training=False)
-            return {key: probe.joined(parts) for key, parts in found.items()}
-
-        self._probe = probe.Probe(model, outputs)
+        found = [site for _, site in pairs]
+        self._probe = probe.kept_probe(
+            model,
+            (NAME, sites.identity(found)),
+            lambda: _outputs(model, found),
+        )
 
     def measure(self):
         scalars = {}
@@ -73,8 +66,28 @@ class UnitCorrelation(ProbeMeasurement):
             path: Path of the picture; its ending says the format.
         """
         figures.lines(
-            self.results, {NAME: "mean |correlation| between units"}
+            self.results,
+            "How alike the units of a layer are",
+            {NAME: "mean |correlation| between units, 0 to 1"},
         ).savefig(path, dpi=150)
+
+
+def _outputs(model, sites):
+    def outputs(x):
+        found = {}
+        with contextlib.ExitStack() as stack:
+            for site in sites:
+
+                def note(_, y, key=site.key):
+                    found.setdefault(key, []).append(y)
+
+                stack.enter_context(
+                    taps.noted_inputs_and_outputs(site.layer, note)
+                )
+            model(x, training=False)
+        return {key: kernels.joined(parts) for key, parts in found.items()}
+
+    return outputs
 
 
 def _mean_correlation(units):

@@ -1,85 +1,80 @@
-import argparse
+"""`dropx compare`."""
 
-from keras_dropx.commands.arguments import (
-    add_data,
-    add_training,
-    check_backend,
-    positive,
-)
-
-DESCRIPTION = """\
-Train plain dropout and its relatives side by side on a small training set.
-
-Three panels, each about one claim: masks (which pass of dropout helps),
-batchnorm (better weights or repaired statistics) and saturation (GAAF or
-only a larger gradient). Every run is a line of runs.jsonl in the output
-folder; the same command skips what is done, and goes on with the rest.
-"""
-
-EXAMPLES = """\
-examples:
-  dropx compare
-  dropx compare --panels masks --seeds 10 --output results/masks
-  dropx compare --dataset mnist --download --train-size 1000
-  dropx compare --backend jax --output results/jax
-"""
-
-
-def add(commands):
-    """Adds `compare` to the commands."""
-    compare = commands.add_parser(
-        "compare",
-        usage="dropx compare [OPTION ...]",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    panels = ("masks", "batchnorm", "saturation")
-    compare.add_argument(
-        "--panels",
-        nargs="+",
-        choices=panels,
-        default=panels,
-        metavar="PANEL",
-        help="which of masks, batchnorm, saturation (default: all)",
-    )
-    compare.add_argument(
-        "--seeds",
-        type=positive,
-        default=3,
-        metavar="N",
-        help="runs of each arm, paired by seed (default: 3, a demonstration)",
-    )
-    compare.add_argument(
-        "--epochs",
-        type=positive,
-        metavar="N",
-        help="epochs of training (default: each panel's own)",
-    )
-    compare.add_argument(
-        "--output",
-        default="results/compare",
-        metavar="DIR",
-        help="folder of runs.jsonl and figures (default: results/compare)",
-    )
-    add_data(compare)
-    add_training(compare)
-    compare.set_defaults(run=run)
+import dataclasses
+import io
+from pathlib import Path
 
 
 def run(options):
-    check_backend(options)
-    from keras_dropx.experiments.compare import compare
+    if options.model is None:
+        _run_panels(options)
+    else:
+        _run_own(options)
 
-    compare(
-        options.panels,
-        options.dataset,
-        options.seeds,
-        options.epochs,
+
+def _run_own(options):
+    from keras_dropx.commands.own import Own, show
+    from keras_dropx.experiments import compare
+    from keras_dropx.experiments import run as engine
+
+    engine.start(options.precision)
+    own = Own(options)
+    with own.in_one_line():
+        result = compare(
+            own.model,
+            own.train,
+            own.test,
+            options.methods,
+            seeds=options.seeds,
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            metric=options.metric,
+            margin=options.margin,
+            start=options.start,
+            output=options.output,
+        )
+    show(result, result, options, options.output)
+
+
+def _run_panels(options):
+    from keras_dropx.experiments import run as engine
+    from keras_dropx.experiments.data import open_data
+    from keras_dropx.experiments.files import check_free
+    from keras_dropx.experiments.papers.ours import PLANS
+    from keras_dropx.experiments.progress import make_console
+    from keras_dropx.experiments.records import write_atomically
+    from keras_dropx.experiments.report.figures import figure
+    from keras_dropx.experiments.report.show import show
+
+    check_free(options.output, [f"{name}.png" for name in options.panels])
+    shared = engine.start(options.precision, options.jit)
+    plans = [
+        dataclasses.replace(
+            PLANS[name],
+            jit=options.jit,
+            epochs=options.epochs or PLANS[name].epochs,
+            dataset=options.dataset,
+        )
+        for name in options.panels
+    ]
+    # The three prepare their images alike.
+    data, source = open_data(
+        plans[0],
         options.train_size,
-        options.output,
         options.data_dir,
         options.download,
-        options.precision,
-        options.jit,
+        options.source,
     )
+    opened = [(data, source | shared)] * len(plans)
+    seeds, console = range(options.seeds), make_console()
+    path, made = engine.run_all(
+        plans, opened, seeds, options.output, console, "compiling"
+    )
+    for plan, found in zip(plans, made, strict=True):
+        show(plan, found, console)
+        place = Path(options.output) / f"{plan.name}.png"
+        image = io.BytesIO()
+        figure(None, plan, found).savefig(image, dpi=150)
+        write_atomically(place, image.getvalue())
+        console.print(f"Figure: {place}\n", soft_wrap=True)
+    console.print(f"Every run: {path}", soft_wrap=True)

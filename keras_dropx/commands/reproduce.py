@@ -1,121 +1,127 @@
-import argparse
+"""`dropx list`, `dropx reproduce` and `dropx report`."""
+
+import dataclasses
+import hashlib
+import warnings
 from pathlib import Path
 
-from keras_dropx.commands.arguments import (
-    add_data,
-    add_training,
-    check_backend,
-    positive,
-)
-
-REPRODUCE = """\
-Run a table or a figure of a paper.
-
-Every run is a line of runs.jsonl in the output folder; the same command skips
-what is done, and goes on in the middle of a run that was killed. `dropx
-report` makes tables and figures of it.
-"""
-
-REPRODUCE_EXAMPLES = """\
-examples:
-  dropx reproduce augmented-table-3 --download
-  dropx reproduce jumpout-table-1 --dataset digits --seeds 10
-  dropx reproduce augmented-table-2 --precision mixed_bfloat16 --jit
-  dropx report results/reproduce
-"""
-
-REPORT = """\
-Write report.md, its figures and a self-contained report.html into the folder.
-"""
+from keras_dropx.errors import UserError
 
 
-def add(commands):
-    """Adds `list`, `reproduce` and `report` to the commands."""
-    shown = commands.add_parser(
-        "list",
-        usage="dropx list",
-        description="Show all recipes: data set, network, runs and cost.",
-        epilog="examples:\n  dropx list",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    shown.set_defaults(run=_list)
-    reproduce = commands.add_parser(
-        "reproduce",
-        usage="dropx reproduce RECIPE [OPTION ...]",
-        description=REPRODUCE,
-        epilog=REPRODUCE_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    reproduce.add_argument(
-        "recipe", metavar="RECIPE", help="a name that dropx list shows"
-    )
-    reproduce.add_argument(
-        "--seeds",
-        type=positive,
-        metavar="N",
-        help="runs of each arm, paired by seed (default: the paper's number)",
-    )
-    reproduce.add_argument(
-        "--epochs",
-        type=positive,
-        metavar="N",
-        help="epochs of training (default: the recipe's)",
-    )
-    reproduce.add_argument(
-        "--output",
-        default="results/reproduce",
-        metavar="DIR",
-        help="folder of runs.jsonl (default: results/reproduce)",
-    )
-    reproduce.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="weights to start from, as Keras saves them",
-    )
-    add_data(
-        reproduce,
-        dataset=(None, "the paper's; digits is embedded"),
-        train_size=(None, "all, of digits 300"),
-    )
-    add_training(reproduce)
-    reproduce.set_defaults(run=_reproduce)
-    report = commands.add_parser(
-        "report",
-        usage="dropx report DIR",
-        description=REPORT,
-        epilog="examples:\n  dropx report results/reproduce",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    report.add_argument("folder", metavar="DIR", help="folder of runs.jsonl")
-    report.set_defaults(run=_report)
+def show(options):
+    from keras_dropx.experiments.progress import make_console
+    from keras_dropx.experiments.report.recipe_list import list_recipes
+
+    list_recipes(make_console())
 
 
-def _list(options):
-    from keras_dropx.experiments.recipe_list import list_recipes
+def run(options):
+    from keras_dropx.experiments import papers
+    from keras_dropx.experiments import run as engine
+    from keras_dropx.experiments.data import open_data
+    from keras_dropx.experiments.files import check_free
+    from keras_dropx.experiments.progress import make_console
+    from keras_dropx.experiments.report.show import show as show_tables
 
-    list_recipes()
-
-
-def _reproduce(options):
-    check_backend(options)
-    from keras_dropx.experiments.reproduce import reproduce
-
-    reproduce(
-        options.recipe,
+    check_free(options.output, ["checkpoints"])
+    recipe = papers.find(options.recipe, options.dataset)
+    initial, digest = _initial_weights(recipe, options.weights)
+    # On another backend TensorFlow must leave the GPU before it reads data.
+    shared = engine.start(options.precision, options.jit, digest)
+    plans = [
+        dataclasses.replace(
+            plan, jit=options.jit, epochs=options.epochs or plan.epochs
+        )
+        for plan in recipe.plans
+    ]
+    # All are opened before anything is built.
+    opened = [
+        open_data(
+            plan,
+            options.train_size,
+            options.data_dir,
+            options.download,
+            options.source,
+        )
+        for plan in plans
+    ]
+    for plan, (_, source) in zip(plans, opened, strict=True):
+        _check_networks(plan, source, initial)
+        source.update(shared)
+    console = make_console()
+    path, made = engine.run_all(
+        plans,
+        # The images of a plan go when it is done.
+        (opened.pop(0) for _ in plans),
+        range(options.seeds or recipe.seeds),
         options.output,
-        options.dataset,
-        options.seeds,
-        options.epochs,
-        options.train_size,
-        options.precision,
-        options.jit,
-        options.weights,
-        options.data_dir,
-        options.download,
+        console,
+        checkpoints=Path(options.output) / "checkpoints",
+        initial=initial,
+    )
+    for plan, found in zip(plans, made, strict=True):
+        show_tables(plan, found, console, recipe)
+    console.print(f"Every run: {path}", soft_wrap=True)
+    console.print(
+        f"A page with figures: dropx report {options.output}", soft_wrap=True
     )
 
 
-def _report(options):
-    from keras_dropx.experiments.report import report
+def _initial_weights(recipe, path):
+    """Returns a function that loads a file into a model, and its digest.
+
+    Raises:
+        UserError: If the recipe needs a file and there is none.
+    """
+    if path is None:
+        if recipe.pretrained:
+            raise UserError(
+                f"{recipe.name} starts from trained weights: --weights FILE"
+            )
+        return None, None
+    if not Path(path).is_file():
+        raise UserError(f"no file '{path}'")
+
+    def load(model):
+        try:
+            with warnings.catch_warnings():
+                # The error that follows says it too.
+                warnings.simplefilter("ignore")
+                model.load_weights(path)
+        # What reads a damaged file raises almost anything.
+        except Exception as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(
+                f"'{path}' does not hold weights of {model.name}: {first}"
+            ) from None
+
+    digest = hashlib.sha256(Path(path).read_bytes())
+    return load, digest.hexdigest()[:16]
+
+
+def _check_networks(plan, source, initial):
+    """Refuses images that a plan's network does not take, or weights.
+
+    Raises:
+        UserError: What the network says of them.
+    """
+    checked = []
+    for method in plan.methods:
+        options = plan.arguments(method)
+        if options in checked:
+            continue
+        checked.append(options)
+        try:
+            network = plan.network(
+                tuple(source["input_shape"]), source["num_classes"], **options
+            )
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        if initial is not None:
+            initial(network)
+
+
+def make_report(options):
+    from keras_dropx.experiments.report.page import report
 
     print(report(Path(options.folder)))

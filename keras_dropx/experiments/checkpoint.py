@@ -1,42 +1,51 @@
+import hashlib
+import io
 import json
-import os
-import zipfile
 from pathlib import Path
 
 import numpy as np
+
+from keras_dropx.experiments.files import digest_of, remove, write_atomically
 
 STATE = "state"
 
 
 class Checkpoint:
-    """The file from which a killed run goes on.
-
-    It is replaced as a whole: a process killed while it writes leaves the
-    checkpoint before.
+    """The file from which a killed run goes on: a digest, then an npz.
 
     Args:
-        path: Path of the file, `….npz`.
+        path: Path of the file.
         settings: Dict, JSON-able: what makes the run. A checkpoint of other
             settings is none.
     """
 
     def __init__(self, path, settings):
         self.path = Path(path)
-        self.settings = settings
+        self.settings = json.loads(json.dumps(settings))
+
+    @classmethod
+    def of(cls, folder, settings):
+        """Returns the checkpoint of a run in a folder."""
+        return cls(Path(folder) / f"{digest_of(settings)}.npz", settings)
 
     def load(self):
         """Returns the pair last saved, or None.
 
-        A file that is torn or of other settings counts as none.
+        A file that is damaged in any way or of other settings counts as none.
         """
         try:
-            with self.path.open("rb") as file, np.load(file) as saved:
-                state = json.loads(str(saved[STATE]))
-                arrays = [saved[f"a{k}"] for k in range(len(saved.files) - 1)]
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+            data = self.path.read_bytes()
+        except OSError:
             return None
-        if state.pop("settings") != json.loads(json.dumps(self.settings)):
+        digest, data = data[:32], data[32:]
+        # From here on it is what `save` wrote, to the bit.
+        if digest != hashlib.sha256(data).digest():
             return None
+        with np.load(io.BytesIO(data)) as saved:
+            state = json.loads(str(saved[STATE]))
+            if state.pop("settings") != self.settings:
+                return None
+            arrays = [saved[f"a{k}"] for k in range(len(saved.files) - 1)]
         return arrays, state
 
     def save(self, arrays, state):
@@ -47,18 +56,15 @@ class Checkpoint:
             state: Dict, JSON-able.
         """
         text = json.dumps({**state, "settings": self.settings})
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        new = self.path.with_suffix(".new")
-        with new.open("wb") as file:
-            np.savez(
-                file,
-                **{STATE: np.array(text)},
-                **{f"a{k}": array for k, array in enumerate(arrays)},
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.path)
+        buffer = io.BytesIO()
+        np.savez(
+            buffer,
+            **{STATE: np.array(text)},
+            **{f"a{k}": array for k, array in enumerate(arrays)},
+        )
+        data = buffer.getvalue()
+        write_atomically(self.path, hashlib.sha256(data).digest() + data)
 
     def remove(self):
         """Removes the file, for a run that has ended."""
-        self.path.unlink(missing_ok=True)
+        remove(self.path)

@@ -72,6 +72,16 @@ class AugmentedDropout(SplitMaskDropout):
         Gao, Pei, Huang, 2019: Demystifying Dropout, ICML, Algorithm 1.
     """
 
+    checks = {
+        **SplitMaskDropout.checks,
+        "rescale": errors.check_rescale,
+        "rate": errors.check_scheduled_rate,
+        "backward_rate": lambda name, value: _check_backward_rate(name, value),
+        "coupling": lambda name, value: errors.check_choice(
+            name, value, ("nested", "independent")
+        ),
+    }
+
     def __init__(
         self,
         rate,
@@ -82,23 +92,11 @@ class AugmentedDropout(SplitMaskDropout):
         seed=None,
         **kwargs,
     ):
-        if isinstance(backward_rate, (tuple, list)):
-            raise ValueError(
-                "Invalid value received for argument `backward_rate`. "
-                "Expected a float value between 0 and 1 (1 excluded). "
-                f"Received: backward_rate={backward_rate!r}. Unlike in "
-                "`keras.layers.Dropout`, `noise_shape` is not the second "
-                "positional argument: pass it by name."
-            )
         super().__init__(noise_shape=noise_shape, seed=seed, **kwargs)
-        self.rescale = errors.check_rescale("rescale", rescale)
-        self.rate = errors.check_scheduled("rate", rate, errors.check_rate)
-        self.backward_rate = errors.check_scheduled(
-            "backward_rate", backward_rate, errors.check_rate
-        )
-        self.coupling = errors.check_choice(
-            "coupling", coupling, ("nested", "independent")
-        )
+        self.rescale = rescale
+        self.rate = rate
+        self.backward_rate = backward_rate
+        self.coupling = coupling
 
     def noise(self, inputs):
         seed = self.next_seed()
@@ -110,7 +108,11 @@ class AugmentedDropout(SplitMaskDropout):
             extended = forward.extended or backward.extended
             words = random.words(seed, shape, extended=extended)
             return masks.nested_noise(
-                words, forward, backward, masks.rescale_exponent(self.rescale)
+                words,
+                forward,
+                backward,
+                masks.rescale_exponent(self.rescale),
+                random.redrawn(words, seed, shape),
             )
         backward = masks.threshold(backward_rate)
         return masks.independent_noise(
@@ -131,3 +133,15 @@ class AugmentedDropout(SplitMaskDropout):
             "coupling": self.coupling,
             "rescale": self.rescale,
         }
+
+
+def _check_backward_rate(name, value):
+    try:
+        return errors.check_scheduled_rate(name, value)
+    except ValueError as error:
+        if not isinstance(value, (tuple, list)):
+            raise
+        raise ValueError(
+            f"{error}. Unlike in `keras.layers.Dropout`, `noise_shape` is not "
+            "the second positional argument: pass it by name."
+        ) from None

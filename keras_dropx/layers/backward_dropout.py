@@ -55,9 +55,14 @@ class BackwardDropout(SplitMaskDropout):
         Gao, Pei, Huang, 2019: Demystifying Dropout, ICML, Definition 2.
     """
 
+    checks = {
+        **SplitMaskDropout.checks,
+        "rate": errors.check_scheduled_rate,
+    }
+
     def __init__(self, rate, noise_shape=None, seed=None, **kwargs):
         super().__init__(noise_shape=noise_shape, seed=seed, **kwargs)
-        self.rate = errors.check_scheduled("rate", rate, errors.check_rate)
+        self.rate = rate
 
     def noise(self, inputs):
         seed = self.next_seed()

@@ -58,12 +58,18 @@ class ForwardDropout(SplitMaskDropout):
         Gao, Pei, Huang, 2019: Demystifying Dropout, ICML, Definition 1.
     """
 
+    checks = {
+        **SplitMaskDropout.checks,
+        "rescale": errors.check_rescale,
+        "rate": errors.check_scheduled_rate,
+    }
+
     def __init__(
         self, rate, rescale="mean", noise_shape=None, seed=None, **kwargs
     ):
         super().__init__(noise_shape=noise_shape, seed=seed, **kwargs)
-        self.rescale = errors.check_rescale("rescale", rescale)
-        self.rate = errors.check_scheduled("rate", rate, errors.check_rate)
+        self.rescale = rescale
+        self.rate = rate
 
     def noise(self, inputs):
         seed = self.next_seed()

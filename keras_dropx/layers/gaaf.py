@@ -3,11 +3,12 @@ import contextlib
 import keras
 
 from keras_dropx import errors
+from keras_dropx.layers.checked_arguments import CheckedArguments
 from keras_dropx.ops import gaaf as formulas
 
 
 @keras.saving.register_keras_serializable("keras_dropx")
-class GAAF(keras.layers.Layer):
+class GAAF(CheckedArguments, keras.layers.Layer):
     """Applies an activation function and adds slope to its gradient.
 
     In training, for an activation φ and a shape s,
@@ -46,9 +47,13 @@ gelu, silu, softplus, mish |
         width: Positive float that rescales x inside the shape, s(x / width).
             Defaults to 1.
         amplitude: Float, not negative, that multiplies the shape. Defaults
-            to 1.
+            to 1. In half precision a slope that the dtype cannot hold (above
+            65,504 in float16) becomes the largest that it can.
         frequency: Positive float K, in sawteeth per unit of x, or None for
-            the limit of large K: y is then exactly φ(x). Defaults to 10,000.
+            the limit of large K: y is then exactly φ(x). Where |xK| exceeds
+            2^23 float32 knows no place inside a tooth, and g is -1/(2K).
+            Defaults to 10,000. All three are numbers that float32 holds
+            (1.2e-38 to 3.4e38).
         **kwargs: `name`, `dtype`, and what else `keras.layers.Layer` takes.
 
     Call arguments:
@@ -78,6 +83,16 @@ gelu, silu, softplus, mish |
         Eq. 7 and 8.
     """
 
+    checks = {
+        "activation": lambda name, value: _get_activation(value),
+        "shape": lambda name, value: _get_shape(value),
+        "width": lambda name, value: _check_scale(name, value),
+        "amplitude": errors.check_not_negative,
+        "frequency": lambda name, value: (
+            value if value is None else _check_scale(name, value)
+        ),
+    }
+
     def __init__(
         self,
         activation,
@@ -89,18 +104,23 @@ gelu, silu, softplus, mish |
     ):
         # A layer around this one has cast already.
         super().__init__(autocast=False, **kwargs)
-        self.activation = _get_activation(activation)
-        if isinstance(shape, dict):
-            shape = keras.saving.deserialize_keras_object(shape)
+        self.activation = activation
         self.shape = shape
-        self._shape = _get_shape(shape, self.activation)
-        self.width = errors.check_positive("width", width)
-        self.amplitude = errors.check_not_negative("amplitude", amplitude)
-        if frequency is not None:
-            frequency = errors.check_positive("frequency", frequency)
+        self.width = width
+        self.amplitude = amplitude
         self.frequency = frequency
         self.supports_masking = True
         self.built = True
+
+    def check_together(self, activation, shape, width, amplitude, frequency):
+        _shape_function(shape, activation)
+        if amplitude * max(1.0, 0.5 / (frequency or 1.0)) > formulas.LARGEST:
+            raise ValueError(
+                "Expected `amplitude` and the height of the sawtooth, "
+                "`amplitude / (2 * frequency)`, to be at most 3.4e38, which "
+                f"float32 holds. Received: amplitude={amplitude}, "
+                f"frequency={frequency}"
+            )
 
     def call(self, inputs, training=False):
         if not keras.backend.is_float_dtype(inputs.dtype):
@@ -110,7 +130,7 @@ gelu, silu, softplus, mish |
         return formulas.gaaf(
             inputs,
             self.activation,
-            self._shape,
+            _shape_function(self.shape, self.activation),
             self.width,
             self.amplitude,
             self.frequency,
@@ -139,11 +159,22 @@ gelu, silu, softplus, mish |
         }
 
 
+def _check_scale(name, value):
+    number = errors.check_positive(name, value)
+    if not formulas.SMALLEST <= number <= formulas.LARGEST:
+        raise errors.invalid(
+            name, "a number that float32 holds, 1.2e-38 to 3.4e38", value
+        )
+    return number
+
+
 def _get_activation(activation):
     function = None
-    if activation is not None:
+    if errors.is_config(activation) or isinstance(activation, str):
         with contextlib.suppress(ValueError):
             function = keras.activations.get(activation)
+    elif callable(activation):
+        function = activation
     if not (_built_in(function) or _registered(function)):
         raise errors.invalid(
             "activation",
@@ -154,7 +185,22 @@ def _get_activation(activation):
     return function
 
 
-def _get_shape(shape, activation):
+def _get_shape(shape):
+    if errors.is_config(shape):
+        shape = keras.saving.deserialize_keras_object(shape)
+    known = shape is None or isinstance(shape, str) and shape in formulas.SHAPES
+    if known or _registered(shape):
+        return shape
+    raise errors.invalid(
+        "shape",
+        f"one of {', '.join(map(repr, formulas.SHAPES))} or a function "
+        "registered with `keras.saving.register_keras_serializable`",
+        shape,
+    )
+
+
+def _shape_function(shape, activation):
+    """Returns s, or raises if none belongs to the activation."""
     if shape is None:
         name = _built_in(activation) and activation.__name__
         if name not in formulas.ACTIVATION_SHAPES:
@@ -164,16 +210,7 @@ def _get_shape(shape, activation):
                 f"Received: activation={activation!r}"
             )
         shape = formulas.ACTIVATION_SHAPES[name]
-    if isinstance(shape, str) and shape in formulas.SHAPES:
-        return formulas.SHAPES[shape]
-    if _registered(shape):
-        return shape
-    raise errors.invalid(
-        "shape",
-        f"one of {', '.join(map(repr, formulas.SHAPES))} or a function "
-        "registered with `keras.saving.register_keras_serializable`",
-        shape,
-    )
+    return formulas.SHAPES[shape] if isinstance(shape, str) else shape
 
 
 def _built_in(function):

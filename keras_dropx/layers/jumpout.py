@@ -85,6 +85,20 @@ class Jumpout(SplitMaskDropout):
         Networks with ReLUs, ICML, Algorithm 1.
     """
 
+    checks = {
+        **SplitMaskDropout.checks,
+        "rescale": errors.check_rescale,
+        "sigma": lambda name, value: _check_sigma(name, value),
+        "rate": lambda name, value: (
+            value if value is None else errors.check_scheduled_rate(name, value)
+        ),
+        "min_rate": errors.check_rate,
+        "max_rate": errors.check_rate,
+        "adaptive": errors.check_bool,
+        "per_sample": errors.check_bool,
+        "backward_rate": errors.check_scheduled_rate,
+    }
+
     def __init__(
         self,
         sigma=None,
@@ -100,54 +114,40 @@ class Jumpout(SplitMaskDropout):
         **kwargs,
     ):
         super().__init__(noise_shape=noise_shape, seed=seed, **kwargs)
-        self.rescale = errors.check_rescale("rescale", rescale)
+        self.rescale = rescale
+        self.sigma = sigma
+        self.rate = rate
+        self.min_rate = min_rate
+        self.max_rate = max_rate
+        self.adaptive = adaptive
+        self.per_sample = per_sample
+        self.backward_rate = backward_rate
+
+    def check_together(
+        self, sigma, rate, min_rate, max_rate, adaptive, **others
+    ):
         if (sigma is None) == (rate is None):
             raise ValueError(
                 "Expected exactly one of the arguments `sigma` (p is drawn) "
                 "and `rate` (p is fixed). "
                 f"Received: sigma={sigma!r}, rate={rate!r}"
             )
-        if sigma is not None:
-            sigma = errors.check_scheduled(
-                "sigma", sigma, errors.check_not_negative
-            )
-        if rate is not None:
-            rate = errors.check_scheduled("rate", rate, errors.check_rate)
-        self.sigma = sigma
-        self.rate = rate
-        self.min_rate = errors.check_rate("min_rate", min_rate)
-        self.max_rate = errors.check_rate("max_rate", max_rate)
-        self.adaptive = errors.check_bool("adaptive", adaptive)
-        self.per_sample = errors.check_bool("per_sample", per_sample)
-        self.backward_rate = errors.check_scheduled(
-            "backward_rate", backward_rate, errors.check_rate
-        )
-        if self.min_rate > self.max_rate:
+        if min_rate > max_rate:
             raise errors.invalid(
                 "min_rate",
-                f"a value not above `max_rate`, {self.max_rate}",
+                f"a value not above `max_rate`, {max_rate}",
                 min_rate,
             )
-        if isinstance(rate, float) and adaptive and rate > self.max_rate:
+        if isinstance(rate, float) and adaptive and rate > max_rate:
             raise errors.invalid(
                 "rate",
-                f"a value not above `max_rate`, {self.max_rate}, to which "
+                f"a value not above `max_rate`, {max_rate}, to which "
                 "`adaptive=True` clips",
                 rate,
             )
-        # Whether the second word is needed: None lets the rate decide.
-        self._extended = self._backward_extended = None
-        if self.sigma is not None or self.adaptive:
-            lowest = self.min_rate if self.rate is None else self.rate
-            if isinstance(lowest, float):
-                self._extended = masks.may_miss(lowest)
-            if isinstance(self.backward_rate, float):
-                self._backward_extended = masks.may_miss(
-                    (1.0 - self.max_rate) * self.backward_rate
-                )
 
     def drop_rate(self, inputs, seed):
-        """Returns p′ of one call: the fixed rate or a float32 tensor.
+        """Returns p′ of one call: a float or a float32 tensor.
 
         Args:
             inputs: Float tensor x.
@@ -161,31 +161,56 @@ class Jumpout(SplitMaskDropout):
                 ones = (1,) * (len(inputs.shape) - 1)
                 shape = (keras.ops.shape(inputs)[0], *ones)
             words = random.words(seed, (*shape, 2), random.RATE)
+            if not self.per_sample:
+                words = words._replace(high=random.on_host(words.high))
             sigma = self.at_step(self.sigma, seed, highest=float("inf"))
             rate = masks.half_normal_rate(
                 words, sigma, self.min_rate, self.max_rate
             )
         if self.adaptive:
             fraction = active_fraction(inputs, self.per_sample)
+            if not self.per_sample:
+                fraction = random.on_host(fraction)
             rate = normalized_rate(rate, fraction, self.max_rate)
         return rate
 
     def noise(self, inputs):
+        if self.per_sample and len(inputs.shape) == 0:
+            raise ValueError(
+                "`per_sample=True` expects inputs with a batch axis. Received: "
+                "inputs of shape ()"
+            )
         seed = self.next_seed()
-        forward = masks.threshold(self.drop_rate(inputs, seed), self._extended)
+        extended, backward_extended = self._second_words()
+        forward = masks.threshold(self.drop_rate(inputs, seed), extended)
         backward = masks.nested_threshold(
             forward,
             self.at_step(self.backward_rate, seed),
-            self._backward_extended,
+            backward_extended,
         )
-        words = random.words(
-            seed,
-            self.mask_shape(inputs),
-            extended=forward.extended or backward.extended,
-        )
+        shape = self.mask_shape(inputs)
+        extended = forward.extended or backward.extended
+        words = random.words(seed, shape, extended=extended)
         return masks.nested_noise(
-            words, forward, backward, masks.rescale_exponent(self.rescale)
+            words,
+            forward,
+            backward,
+            masks.rescale_exponent(self.rescale),
+            random.redrawn(words, seed, shape),
         )
+
+    def _second_words(self):
+        """Whether each mask needs one: None lets the rate decide."""
+        extended = backward_extended = None
+        if self.sigma is not None or self.adaptive:
+            lowest = self.min_rate if self.rate is None else self.rate
+            if isinstance(lowest, float):
+                extended = masks.may_miss(lowest)
+            if isinstance(self.backward_rate, float):
+                backward_extended = masks.may_miss(
+                    (1.0 - self.max_rate) * self.backward_rate
+                )
+        return extended, backward_extended
 
     def get_config(self):
         return {
@@ -199,3 +224,9 @@ class Jumpout(SplitMaskDropout):
             "per_sample": self.per_sample,
             "backward_rate": to_config(self.backward_rate),
         }
+
+
+def _check_sigma(name, value):
+    if value is None:
+        return None
+    return errors.check_scheduled(name, value, errors.check_not_negative)

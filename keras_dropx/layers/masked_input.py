@@ -4,6 +4,7 @@ from keras import ops
 from keras_dropx import errors
 from keras_dropx.layers.shadowing import shadowed
 from keras_dropx.layers.split_mask_dropout import SplitMaskDropout
+from keras_dropx.ops.gradients import gradient_wanted
 from keras_dropx.ops.masks import Noise
 from keras_dropx.ops.split import split, value_of
 
@@ -52,11 +53,15 @@ class MaskedInput(keras.layers.Wrapper):
             input: `Dense`, `EinsumDense`, `Conv1D`, `Conv2D`, `Conv3D`, their
             transposes, `DepthwiseConv1D`, `DepthwiseConv2D`, or a subclass
             that does not override `call`. It may be built, trained, frozen
-            and used elsewhere; without LoRA, not quantized.
+            and used elsewhere. If it gets LoRA or is quantized later, the
+            wrapper predicts, also with `monte_carlo_predict`, and is saved
+            and loaded as before; a call in training is refused.
         dropout: A masking layer of this package: `AugmentedDropout`,
             `ForwardDropout`, `BackwardDropout`, `Jumpout`. Its rescale holds.
         **kwargs: `name` and what else `keras.layers.Layer` takes. The dtype
             is that of `layer`.
+
+    Both layers stay what they are: assigning another one is refused.
 
     Call arguments:
         inputs: Float tensor that `layer` takes.
@@ -69,8 +74,9 @@ class MaskedInput(keras.layers.Wrapper):
         As `layer`.
 
     Raises:
-        ValueError: If `layer` or `dropout` is another layer, has LoRA enabled
-            or is quantized, or `dtype` is not that of `layer`.
+        ValueError: If `layer` or `dropout` is another layer, `layer` has LoRA
+            enabled or is quantized (in training calls too), or `dtype` is not
+            that of `layer`.
 
     Example:
 
@@ -88,6 +94,8 @@ class MaskedInput(keras.layers.Wrapper):
 
     def __init__(self, layer, dropout, **kwargs):
         _check_linear(layer)
+        if not kwargs.pop("_loaded", False):
+            _check_trains(layer)
         if not isinstance(dropout, SplitMaskDropout):
             raise errors.invalid(
                 "dropout",
@@ -102,7 +110,11 @@ class MaskedInput(keras.layers.Wrapper):
                 kwargs["activity_regularizer"],
             )
         super().__init__(layer, **{"dtype": layer.dtype_policy, **kwargs})
-        if self.dtype_policy != layer.dtype_policy:
+        # Not the policies: that of a layer that is quantized is another one.
+        if (self.compute_dtype, self.variable_dtype) != (
+            layer.compute_dtype,
+            layer.variable_dtype,
+        ):
             raise errors.invalid(
                 "dtype",
                 f"the dtype policy of `layer`, {layer.dtype_policy.name!r}",
@@ -113,6 +125,13 @@ class MaskedInput(keras.layers.Wrapper):
         self.activity_regularizer = layer.activity_regularizer
         self.supports_masking = layer.supports_masking
 
+    def __setattr__(self, name, value):
+        if name in ("layer", "dropout") and hasattr(self, name):
+            raise errors.invalid(
+                name, "no other than that of the constructor", value
+            )
+        super().__setattr__(name, value)
+
     def build(self, input_shape):
         super().build(input_shape)
         self.input_spec = self.layer.input_spec
@@ -120,9 +139,14 @@ class MaskedInput(keras.layers.Wrapper):
 
     def call(self, inputs, training=False):
         if not training:
+            if self.layer.activity_regularizer is None:
+                return self.layer(inputs)
             with shadowed(self.layer, activity_regularizer=None):
                 return self.layer(inputs)
-        _check_linear(self.layer)
+        if not gradient_wanted():  # what is known without the second product
+            with shadowed(self.layer, activity_regularizer=None):
+                return self.layer(split(inputs, self.dropout.noise(inputs)))
+        _check_trains(self.layer)
         noise = self.dropout.noise(inputs)
         backward = Noise(
             noise.backward_mask,
@@ -130,18 +154,20 @@ class MaskedInput(keras.layers.Wrapper):
             noise.backward_scale,
             noise.backward_scale,
         )
-        activation = self.layer.activation
         # Each variable is read once, for both products. TensorFlow's graph
         # optimizer loses the order of a read that only the gradient uses and
         # the update of the variable, once the second product is pruned.
         values = [(v, ops.copy(v)) for v in self.layer.variables]
         with (
-            shadowed(self.layer, activity_regularizer=None, activation=None),
+            shadowed(
+                self.layer, activity_regularizer=None, activation=None
+            ) as own,
             keras.StatelessScope(state_mapping=values),
         ):
             value = self.layer(split(inputs, noise))
             gradient = self.layer(split(inputs, backward))
         outputs = value_of(value, gradient_to=gradient)
+        activation = own["activation"]
         return outputs if activation is None else activation(outputs)
 
     def compute_output_shape(self, input_shape):
@@ -165,6 +191,11 @@ class MaskedInput(keras.layers.Wrapper):
             )
             for name in ("layer", "dropout")
         )
+        try:
+            _check_trains(layer)
+        except ValueError:
+            # It can predict all the same.
+            config["_loaded"] = True
         return cls(layer, dropout, **config)
 
 
@@ -186,15 +217,18 @@ def _check_linear(layer):
         raise errors.invalid(
             "layer", f"a linear layer, one of {supported}", layer
         )
+
+
+def _check_trains(layer):
     if getattr(layer, "lora_enabled", False) or getattr(
         layer, "lora_rank", None
     ):
         raise ValueError(
-            "MaskedInput does not take a layer with LoRA enabled: its kernel "
+            "MaskedInput does not train a layer with LoRA enabled: its kernel "
             f"is frozen and a sum. Received: layer={layer!r}"
         )
     if layer.quantization_mode is not None:
         raise ValueError(
-            "MaskedInput does not take a quantized layer: its kernel is not "
-            f"trained. Received: layer={layer!r}"
+            "MaskedInput does not train a quantized layer: its kernel is "
+            f"fixed. Received: layer={layer!r}"
         )

@@ -1,15 +1,17 @@
 import abc
+import numbers
 
 import keras
 from keras import ops
 from keras.optimizers import schedules
 
 from keras_dropx import errors, random
+from keras_dropx.layers.checked_arguments import CheckedArguments
 from keras_dropx.ops.masks import LEVELS
 from keras_dropx.ops.split import split
 
 
-class SplitMaskDropout(keras.layers.Layer, abc.ABC):
+class SplitMaskDropout(CheckedArguments, keras.layers.Layer, abc.ABC):
     """Base of the layers that mask forward and backward on their own.
 
     A subclass turns random words into `ops.masks.Noise`; this class has what
@@ -21,17 +23,25 @@ class SplitMaskDropout(keras.layers.Layer, abc.ABC):
         **kwargs: `name`, `dtype` and what else `keras.layers.Layer` takes.
     """
 
+    checks = {
+        "noise_shape": lambda name, value: _check_noise_shape(value),
+        "seed": lambda name, value: _check_seed(name, value),
+    }
+
     def __init__(self, noise_shape=None, seed=None, **kwargs):
         super().__init__(**kwargs)
-        # Keras' own check, so that the same shapes pass with the same words.
-        # (The name keeps its automatic layer names from advancing.)
-        self.noise_shape = keras.layers.Dropout(
-            0, noise_shape, name="noise_shape"
-        ).noise_shape
+        self.noise_shape = noise_shape
         self.seed = seed
-        self.random_state = _RandomState(seed)
+        self.random_state = _RandomState(self.seed)
         self.supports_masking = True
         self.built = True
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if name == "seed" and hasattr(self, "random_state"):
+            # A seed of later starts the random stream, as that of a new layer.
+            fresh = keras.random.SeedGenerator(self.seed)
+            self.seed_generator.state.assign(fresh.state)
 
     @abc.abstractmethod
     def noise(self, inputs):
@@ -148,6 +158,31 @@ class _RandomState(keras.layers.Layer):
     def load_own_variables(self, store):
         if "seed" in store.keys():
             self.generator.state.assign(store["seed"])
+
+
+def _check_noise_shape(noise_shape):
+    # Keras' own check, so that the same shapes pass with the same words.
+    # (The name keeps its automatic layer names from advancing.)
+    return keras.layers.Dropout(0, noise_shape, name="noise_shape").noise_shape
+
+
+def _check_seed(name, seed):
+    """Returns None, or an integer that Keras takes for a seed, or raises."""
+    if seed is None:
+        return None
+    if not isinstance(seed, numbers.Integral):
+        # In the words of Keras.
+        raise ValueError(
+            "Argument `seed` must be an integer. "
+            f"Received: seed={errors.shown(seed, str)}"
+        )
+    if not isinstance(seed, bool):
+        try:  # Which ones depends on the backend.
+            keras.random.SeedGenerator(int(seed), name="seed")
+            return int(seed)
+        except (OverflowError, RuntimeError, TypeError, ValueError):
+            pass
+    raise errors.invalid(name, "an integer of 32 bits, or None", seed)
 
 
 def to_config(value):

@@ -1,10 +1,11 @@
 """Copies of Sequential and Functional models in which layers may change."""
 
 import inspect
-import tempfile
 import warnings
 
 import keras
+
+from keras_dropx.models.copying_state import copy_state, follow_policies
 
 
 def copy_model(model, replacement):
@@ -18,46 +19,71 @@ def copy_model(model, replacement):
         model: Sequential or Functional `keras.Model`; it is not changed.
         replacement: Function of a layer that returns the one to put in its
             place, or None for a copy. It is asked once for each layer, and
-            not for models, whose layers are copied in turn.
+            not for models, whose layers are copied in turn, as is the layer
+            of a `TimeDistributed` that is not replaced.
 
     Returns:
-        The new model, of the same class and not compiled. Layer names, input
-        names, weights and trainable flags are those of the old one.
+        The new model, not compiled and of the same class (a plain one where
+        the class has a constructor of its own). Layer names, input names,
+        weights and trainable flags are those of the old one.
 
     Raises:
         ValueError: If the model is subclassed, a layer cannot be copied, or
-            the number of parameters changes.
+            a replacement has other weights.
     """
-    copies = {}
-    copy = _copy(model, replacement, copies)
+    copying = _Copying(model, replacement)
+    # The dtype policy under which layers make parts that are given none.
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(model.dtype_policy)
+    try:
+        copy = copying.copied(model)
+        copy_state(model, copying.copies, copying.replaced)
+    finally:
+        keras.config.set_dtype_policy(before)
     if copy.built and copy.count_params() != model.count_params():
         raise ValueError(
             "Expected the replacing layers to have as many weights as those "
             f"replaced. Received: {copy.count_params()} parameters in place "
             f"of {model.count_params()}"
         )
-    _copy_state(model, copies)
+    if copying.left:
+        classes = ", ".join(
+            f"{part.name!r} ({type(part).__name__})" for part in copying.left
+        )
+        warnings.warn(
+            "The copies of these models are plain `keras.Model`s, because "
+            "the constructors of their classes take other arguments; methods "
+            f"of those classes, such as `train_step`, stay behind: {classes}",
+            stacklevel=3,
+        )
     return copy
 
 
-def compile_like(copy, model):
+def compile_like(copy, model, of_base=False):
     """Compiles a copy as a compiled model is.
 
     Loss, metrics and settings are the same objects; the optimizer is a fresh
     one of the same configuration.
 
+    Args:
+        copy: `keras.Model`.
+        model: Compiled `keras.Model`.
+        of_base: Whether a class with a `compile` of its own is compiled by
+            that of Keras, with what it was given in the end.
+
     Raises:
-        ValueError: If the class of the model has a `compile` of its own.
+        ValueError: If the class of the copy has a `compile` of its own.
     """
-    if type(model).compile is not keras.Model.compile:
+    if type(copy).compile is not keras.Model.compile and not of_base:
         raise ValueError(
-            f"{type(model).__name__} has a `compile` of its own, whose "
+            f"{type(copy).__name__} has a `compile` of its own, whose "
             "arguments cannot be read back. Copy with `compile=False` and "
             f"compile the result. Received: model {model.name!r}"
         )
     # Keras gives these out in serialized form only, which lambdas have not.
     settings = model._compile_config.config
-    copy.compile(
+    keras.Model.compile(
+        copy,
         optimizer=_fresh(model.optimizer),
         loss=model.loss,
         loss_weights=settings["loss_weights"],
@@ -77,51 +103,84 @@ def is_container(layer):
     return isinstance(layer, keras.Model) and isinstance(layer, keras.Function)
 
 
-def _copy(model, replacement, copies):
-    _check_class(model)
+class _Copying:
+    """Copies of layers by the ids of the old ones.
 
-    def copied(layer):
+    Attributes:
+        copies: Dict from the id of a layer to its copy.
+        replaced: Set of the ids of those that `replacement` replaced.
+        left: List of the models whose class is left behind.
+    """
+
+    def __init__(self, model, replacement):
+        self.model = model
+        self.replacement = replacement
+        self.copies = {}
+        self.replaced = set()
+        self.left = []
+
+    def copied(self, layer):
         if not isinstance(layer, keras.layers.Layer):
             return layer  # an operation of `keras.ops`, without state
-        if id(layer) not in copies:
-            if is_container(layer):
-                copies[id(layer)] = _copy(layer, replacement, copies)
-            else:
-                new = replacement(layer)
-                copies[id(layer)] = _clone(layer) if new is None else new
-        return copies[id(layer)]
+        if id(layer) not in self.copies:
+            self.copies[id(layer)] = self._copy(layer)
+        return self.copies[id(layer)]
 
-    if isinstance(model, keras.Sequential):
-        layers = [copied(layer) for layer in model.layers]
-        if model.built:
-            layers.insert(0, _new_inputs(model.inputs, model.outputs)[0])
-        copy = type(model)(layers, name=model.name)
-    else:
+    def _copy(self, layer):
+        if is_container(layer):
+            return self._copy_container(layer)
+        if layer is self.model:
+            _refuse_subclassed(layer)
+        new = self.replacement(layer)
+        if new is not None:
+            self.replaced.add(id(layer))
+            return new
+        if is_time_distributed(layer):
+            return type(layer)(
+                self.copied(layer.layer),
+                name=layer.name,
+                dtype=layer.dtype_policy,
+            )
+        return _clone(layer)
+
+    def _copy_container(self, model):
+        kind = type(model)
+        if not _has_plain_constructor(model):
+            self.left.append(model)
+            kind = None
+        if isinstance(model, keras.Sequential):
+            layers = [self.copied(layer) for layer in model.layers]
+            if model.built:
+                layers.insert(0, _new_inputs(model.inputs, model.outputs)[0])
+            return (kind or keras.Sequential)(layers, name=model.name)
         # A model without class or compilation, which `clone_model` takes over.
         view = keras.Model(model.input, model.output, name=model.name)
         flat = _new_inputs(model.inputs, model.outputs)
         copy = keras.models.clone_model(
             view,
             keras.tree.pack_sequence_as(model.input, flat),
-            clone_function=copied,
+            clone_function=self.copied,
         )
-        if type(model) is not type(copy):
-            copy = type(model)(copy.input, copy.output, name=model.name)
-    copies[id(model)] = copy
-    return copy
+        if kind not in (None, type(copy)):
+            copy = kind(copy.input, copy.output, name=model.name)
+        return copy
 
 
-def _check_class(model):
-    remedy = (
-        "Build the network with the functional API, or give its class the "
-        "layer to use as an argument."
+def is_time_distributed(layer):
+    """Whether a layer applies another one to each step and does no more."""
+    return type(layer) is keras.layers.TimeDistributed
+
+
+def _refuse_subclassed(model):
+    raise ValueError(
+        "Expected a Sequential or Functional model: the layers of a "
+        "subclassed model are called by code that cannot be rewritten. Pass "
+        "`in_place=True`, or build the network with the functional API. "
+        f"Received: {model!r}"
     )
-    if not is_container(model):
-        raise ValueError(
-            "Expected a Sequential or Functional model: the layers of a "
-            "subclassed model are called by code that cannot be rewritten. "
-            f"{remedy} Received: {model!r}"
-        )
+
+
+def _has_plain_constructor(model):
     plain = keras.Sequential
     if not isinstance(model, keras.Sequential):
         # With names of its own it moves no counter of automatic names.
@@ -132,13 +191,7 @@ def _check_class(model):
         list(inspect.signature(kind.__init__).parameters)
         for kind in (type(model), plain)
     ]
-    if names[0] not in (names[1], ["self", "args", "kwargs"]):
-        raise ValueError(
-            f"The constructor of {type(model).__name__} takes other arguments "
-            f"than that of {plain.__name__}. {remedy} Or pass "
-            "`keras.Model(model.inputs, model.outputs)`, which leaves the "
-            f"class behind. Received: {model!r}"
-        )
+    return names[0] in (names[1], ["self", "args", "kwargs"])
 
 
 def _new_inputs(inputs, outputs):
@@ -189,53 +242,17 @@ def _clone(layer):
             for name in config
             if inspect.isfunction(getattr(layer, name, None))
         }
-        return type(layer).from_config({**config, **functions})
+        copy = type(layer).from_config({**config, **functions})
     except Exception as error:
         raise ValueError(
             f"Layer {layer.name!r} ({type(layer).__name__}) cannot be copied. "
             "Its class needs a `get_config` that its constructor takes back, "
-            "of registered objects. The error was: "
+            "of registered objects; or pass `in_place=True`. The error was: "
             f"{type(error).__name__}: {error}"
         ) from error
-
-
-def _copy_state(old, copies):
-    """Copies trainable flags, weights and assets, from the top down."""
-    new = copies[id(old)]
-    if is_container(old):
-        # Set on a model, the flag goes down to its layers.
-        if new.trainable != old.trainable:
-            new.trainable = old.trainable
-        for layer in old.layers:
-            if id(layer) in copies:
-                _copy_state(layer, copies)
-        return
-    # A replaced layer may have more parts, behind those of the old one.
-    pairs = list(
-        zip(old._flatten_layers(), new._flatten_layers(), strict=False)
-    )
-    for before, after in pairs:
-        if after.trainable != before.trainable:
-            after.trainable = before.trainable
-    for before, after in pairs:
-        store = {}
-        before.save_own_variables(store)
-        # JAX reuses the memory of a variable that is trained: share none.
-        after.load_own_variables(
-            {
-                name: keras.ops.copy(value)
-                if isinstance(value, keras.Variable)
-                else value
-                for name, value in store.items()
-            }
-        )
-        if hasattr(before, "save_assets") and hasattr(after, "load_assets"):
-            with tempfile.TemporaryDirectory() as folder:
-                before.save_assets(folder)
-                after.load_assets(folder)
-    for before, after in zip(old.weights, new.weights, strict=True):
-        if after.trainable != before.trainable:
-            after.trainable = before.trainable
+    # Configs name variable dtypes (spatial dropout) or nothing at all.
+    follow_policies(layer, copy)
+    return copy
 
 
 def _fresh(optimizer):

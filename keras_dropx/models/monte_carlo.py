@@ -1,4 +1,4 @@
-import contextlib
+import numbers
 from typing import Any, NamedTuple
 
 import keras
@@ -6,8 +6,22 @@ import numpy as np
 from keras import ops
 
 from keras_dropx import errors
-from keras_dropx.layers.backward_dropout import BackwardDropout
-from keras_dropx.layers.dropout_family import drops, in_training
+from keras_dropx.layers.dropout_family import drops_forward, seed_generators
+from keras_dropx.layers.interception import reachable
+from keras_dropx.layers.stand_in import acting
+from keras_dropx.models.arguments import (
+    check_inputs,
+    check_integer,
+    check_model,
+    check_seed,
+    unwrapped,
+)
+from keras_dropx.models.sampler import Bar, Sampler
+from keras_dropx.models.view import (
+    predict,
+    runs_keras_predict,
+    view_of,
+)
 
 
 class Summary(NamedTuple):
@@ -30,37 +44,56 @@ class Summary(NamedTuple):
 
 
 def monte_carlo_predict(
-    model, x, samples=20, batch_size=32, seed=None, verbose="auto"
+    model, x, samples=20, batch_size=32, seed=None, verbose="auto", steps=None
 ):
     """Predicts with dropout on, many times.
 
     The dropout of Keras (spatial, Gaussian and alpha dropout, the dropout
     inside its recurrent and attention layers) and of this package draws new
     masks for each sample. Everything else is in inference mode: batch
-    normalisation, augmentation and noise layers.
+    normalisation, augmentation and noise layers. So is a dropout layer that
+    the model's own code calls with `training=False`: it is off in training
+    too. Dropout in a `Lambda` layer or by `keras.random.dropout` cannot be
+    seen, and stays off.
 
-    A rate that follows a schedule stays where it is. The variables of the
-    model, random seeds and counters too, are afterwards what they were. The
-    step is compiled once, as the model is compiled.
+    The samples come from the model's own `predict`, with all that a class adds
+    to it: a `predict_step`, a preprocessor. It is compiled as that is, and
+    again when a layer has changed.
+
+    A rate that follows a schedule stays where it is. Nothing of the model is
+    written to, random seeds and counters neither, and other threads may use
+    it meanwhile: to them dropout is off. (On torch Keras' dropout draws from
+    the one generator of the process: calls in several threads wait for each
+    other there, and a training beside them has other masks than it would
+    have. On JAX Keras' own `predict` and `evaluate` take the weights out of a
+    model while they run: call the model itself in the other threads.)
 
     Args:
         model: Built `keras.Model`, subclassed ones too.
-        x: Array or structure of arrays, as the model takes it; a
-            `keras.utils.PyDataset` or `tf.data.Dataset` of fixed order.
+        x: What `model.predict` takes: array or structure of arrays, data
+            frame, sparse matrix, `keras.utils.PyDataset`, `tf.data.Dataset`,
+            generator of tuples; what a model with a preprocessor takes. Where
+            a class has a `predict` of its own it is read once a sample, and
+            cannot be a generator.
         samples: Positive integer, how many. Defaults to 20.
         batch_size: Positive integer, for arrays. Defaults to 32.
-        seed: Integer; the same `seed` and `batch_size` give the same samples.
-            None follows `keras.utils.set_random_seed`.
+        seed: Integer, not negative; the same `seed` and `batch_size` give the
+            same samples. None follows `keras.utils.set_random_seed`.
         verbose: "auto", 0, 1 or 2, as in `model.predict`. The bar counts the
             batches of all samples.
+        steps: Positive integer, how many batches of `x` to read: all by
+            default. Data without an end needs it; whether a generator ends
+            cannot be known.
 
     Returns:
         Array (samples, n, …), or the structure of the model's outputs with
         such arrays.
 
     Raises:
-        ValueError: If no layer of the model drops forward, `samples` is not
-            positive or `x` is of another kind, such as a generator.
+        ValueError: If no layer of the model drops forward (at a rate above
+            0), the model is not built, its `predict` does not go through
+            Keras', a recurrent layer is stateful, an argument is out of its
+            range, or `x` is of another kind or has no end.
 
     Example:
 
@@ -75,43 +108,72 @@ def monte_carlo_predict(
     Reference:
         Gal, Ghahramani, 2016: Dropout as a Bayesian Approximation, ICML.
     """
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
-        raise errors.invalid("samples", "a positive integer", samples)
-    stochastic = [layer for layer in model._flatten_layers() if drops(layer)]
-    if all(isinstance(layer, BackwardDropout) for layer in stochastic):
-        raise ValueError(
-            "Expected a model with dropout in its forward pass. Without, all "
-            f"samples are the same. Received: model {model.name!r}"
-        )
-    if seed is None:
-        seed = int(keras.random.SeedGenerator().state[0])
-    state = model.non_trainable_variables
-    before = [keras.ops.copy(variable) for variable in state]
-    repeated = _repeated(x, samples, batch_size)
-    with _strategy_scope(model):
-        sampler = _Sampler(model, stochastic)
-    if model.compiled:
-        sampler.jit_compile = model.jit_compile
-        sampler.run_eagerly = model.run_eagerly
-    try:
-        seeds = [v for v in state if v.name == "seed_generator_state"]
-        held = sampler.held()
-        for index, variable in enumerate(seeds):
-            entropy = np.random.SeedSequence((seed, index))
-            # torch takes 31 bits; the sampler counts words up.
-            word = int(entropy.generate_state(1)[0]) // 4
-            step = 0
-            if any(variable is state for state in held):
-                step = int(ops.convert_to_numpy(variable)[1])
-            variable.assign([word, step])
-        with _seeded_generator(seed):
-            drawn = sampler.predict(repeated, verbose=verbose)
-    finally:
-        for variable, value in zip(state, before, strict=True):
-            variable.assign(value)
-    return keras.tree.map_structure(
-        lambda array: array.reshape(samples, -1, *array.shape[1:]), drawn
-    )
+    check_model(model)
+    samples = check_integer("samples", samples)
+    if batch_size is not None:
+        batch_size = check_integer("batch_size", batch_size)
+    if steps is not None:
+        steps = check_integer("steps", steps)
+    if not isinstance(verbose, (str, numbers.Integral)) or verbose not in (
+        "auto",
+        0,
+        1,
+        2,
+    ):
+        raise errors.invalid("verbose", "'auto', 0, 1 or 2", verbose)
+    dropping = _dropping(model)
+    generators = _generators(model, dropping)
+    check_inputs(model, x, steps, once=runs_keras_predict(model))
+    bar = Bar(samples, verbose)
+    arguments = {
+        "batch_size": batch_size,
+        "steps": steps,
+        "verbose": 0,
+        "callbacks": [bar] if verbose else None,
+    }
+    arguments = {k: v for k, v in arguments.items() if v is not None}
+    with (
+        view_of(
+            model,
+            Sampler,
+            dropping=dropping,
+            generators=generators,
+            held=_held_steps(dropping),
+            drawn_seed=check_seed(seed),
+            numbers=range(samples),
+            bar=bar,
+        ) as sampler,
+        reachable(dropping),
+    ):
+
+        def predict_once():
+            sampler.batch = 0
+            drawn = predict(sampler, x, **arguments)
+            if not sampler.batch:
+                raise ValueError(
+                    f"`predict` of {type(model).__name__} does not go through "
+                    "`keras.Model.predict`, so its dropout cannot be reached. "
+                    f"Received: model {model.name!r}"
+                )
+            return drawn
+
+        if runs_keras_predict(model):
+            # The samples of a batch are along the second axis.
+            x = unwrapped(x)
+            drawn = keras.tree.map_structure(
+                lambda array: np.ascontiguousarray(array.swapaxes(0, 1)),
+                predict_once(),
+            )
+        else:  # The class may do to the outputs what it likes.
+            parts = []
+            for number in range(samples):
+                sampler.numbers = (number,)
+                parts.append(predict_once())
+            drawn = keras.tree.map_structure(
+                lambda *arrays: np.stack(arrays), *parts
+            )
+    bar.close()
+    return drawn
 
 
 def summarize(samples, from_logits=False):
@@ -135,11 +197,25 @@ def summarize(samples, from_logits=False):
     Returns:
         `Summary`.
 
+    Raises:
+        ValueError: If `samples` is no array of numbers or empty, or
+            `from_logits` no bool.
+
     Reference:
         Houlsby et al., 2011: Bayesian Active Learning for Classification and
         Preference Learning, Eq. 2.
     """
-    samples = np.asarray(samples, "float64")
+    try:
+        samples = np.asarray(samples, "float64")
+    except (TypeError, ValueError, OverflowError):
+        raise errors.invalid(
+            "samples", "an array of numbers", samples
+        ) from None
+    if samples.ndim == 0 or samples.size == 0:
+        raise errors.invalid(
+            "samples", "an array (samples, n, …) that is not empty", samples
+        )
+    errors.check_bool("from_logits", from_logits)
     if from_logits:
         samples = np.exp(samples - samples.max(-1, keepdims=True))
         samples = samples / samples.sum(-1, keepdims=True)
@@ -155,98 +231,52 @@ def summarize(samples, from_logits=False):
     return Summary(mean, std, entropy, entropy - _entropy(samples).mean(0))
 
 
-class _Sampler(keras.Model):
-    """The model in inference mode, with its dropout on."""
-
-    def __init__(self, model, stochastic):
-        # The model around has no cast of its own to add.
-        super().__init__(name="monte_carlo", autocast=False)
-        self.model = model
-        self.stochastic = stochastic
-
-    def call(self, inputs):
-        held = [
-            (state, ops.add(state, ops.convert_to_tensor([1, 0], state.dtype)))
-            for state in self.held()
-        ]
-        with contextlib.ExitStack() as stack:
-            for layer in self.stochastic:
-                stack.enter_context(in_training(layer))
-            outputs = self.model(inputs, training=False)
-        for state, following in held:
-            state.assign(following)
-        return outputs
-
-    def held(self):
-        """The random states whose counter is the step of a schedule.
-
-        Each call draws under the next word and leaves the step as it is.
-        """
-        return [
-            layer.seed_generator.state
-            for layer in self.stochastic
-            if getattr(layer, "scheduled", False)
-        ]
-
-
-class _Repeated(keras.utils.PyDataset):
-    """Batches, read through once for each sample."""
-
-    def __init__(self, batch, batches, samples):
-        super().__init__()
-        self.batch = batch
-        self.batches = batches
-        self.samples = samples
-
-    def __len__(self):
-        return self.batches * self.samples
-
-    def __getitem__(self, index):
-        return self.batch(index % self.batches)
-
-
-def _repeated(x, samples, batch_size):
-    if hasattr(x, "element_spec"):  # tf.data.Dataset
-        return x.repeat(samples)
-    if isinstance(x, keras.utils.PyDataset):
-        return _Repeated(x.__getitem__, len(x), samples)
-    arrays = keras.tree.flatten(x)
-    if not all(hasattr(array, "shape") for array in arrays):
-        raise errors.invalid("x", "arrays, a PyDataset or a tf.data.Dataset", x)
-    sizes = {len(array) for array in arrays}
-    if len(sizes) != 1:
-        raise errors.invalid(
-            "x", f"arrays of one length, not of {sorted(sizes)}", type(x)
+def _dropping(model):
+    """Lists the layers that drop forward, and refuses a model without."""
+    layers = model._flatten_layers()
+    dropping = [layer for layer in layers if drops_forward(layer)]
+    if not dropping:
+        raise ValueError(
+            "Expected a model with dropout in its forward pass, at a rate "
+            "above 0. Without, all samples are the same. (Dropout in a "
+            "`Lambda` layer or by `keras.random.dropout` cannot be seen.) "
+            f"Received: model {model.name!r}"
         )
-
-    def batch(index):
-        part = slice(index * batch_size, (index + 1) * batch_size)
-        inputs = keras.tree.map_structure(lambda array: array[part], x)
-        if isinstance(x, (list, tuple)):
-            inputs = inputs[0] if len(inputs) == 1 else tuple(inputs)
-        return (inputs,)  # else a pair would be read as (x, y)
-
-    return _Repeated(batch, -(-sizes.pop() // batch_size), samples)
+    for layer in layers:
+        if isinstance(layer, keras.layers.RNN) and layer.stateful:
+            raise ValueError(
+                "Cannot sample from a stateful recurrent layer: its states go "
+                f"on from batch to batch. Received: layer {layer.name!r}"
+            )
+    return dropping
 
 
-@contextlib.contextmanager
-def _seeded_generator(seed):
-    """Seeds torch's own generator, from which Keras' Dropout draws."""
-    if keras.config.backend() != "torch":
-        yield
-        return
-    import torch
+def _generators(model, dropping):
+    """Lists the seed generators of a model, each once."""
+    for layer in dropping:
+        parts = layer._flatten_layers()
+        if not any(seed_generators(part) for part in parts):
+            raise ValueError(
+                f"Layer {layer.name!r} ({type(layer).__name__}) drops and "
+                "holds no `keras.random.SeedGenerator`, so its masks cannot "
+                "be drawn anew for each sample."
+            )
+    found = {}
+    for layer in model._flatten_layers():
+        for generator in seed_generators(layer):
+            found[id(generator.state)] = generator
+    return list(found.values())
 
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
 
-
-def _strategy_scope(model):
-    """The scope of the TensorFlow strategy under which a model was made."""
-    if keras.config.backend() == "tensorflow":
-        return model.distribute_strategy.scope()
-    return contextlib.nullcontext()
+def _held_steps(dropping):
+    """The steps of schedules, by the `id` of the seed that counts them."""
+    return {
+        id(layer.seed_generator.state): int(
+            ops.convert_to_numpy(layer.seed_generator.state)[1]
+        )
+        for layer in map(acting, dropping)
+        if getattr(layer, "scheduled", False)
+    }
 
 
 def _entropy(p):

@@ -2,38 +2,81 @@ import warnings
 
 import keras
 
-from keras_dropx.layers.dropout_family import DROPOUT_LAYERS, drop_rates
-from keras_dropx.models.copying import compile_like, copy_model, is_container
+from keras_dropx import errors
+from keras_dropx.models.copying import (
+    compile_like,
+    copy_model,
+    is_time_distributed,
+)
+from keras_dropx.models.dropout_sites import (
+    describe,
+    fitted,
+    is_site,
+    unreached,
+)
+from keras_dropx.models.in_place import replace_in_place
 
 
-def replace_dropout(model, replacement, compile=True):
-    """Builds a model in which other layers stand for the dropout layers.
+def replace_dropout(model, replacement, compile=True, in_place=False):
+    """Puts other layers, or their masks, in the place of a model's dropout.
+
+    By default it returns a copy, whose new layers are saved with it. With
+    `in_place=True` it changes the masks of `model` itself, at any depth, and
+    only as long as the object lives: **a loaded, cloned or copied model has
+    its own, plain dropout again** (call this function again), and the file
+    of such a model is that of the plain one, without the random states of
+    layers inside other layers.
 
     Asks `replacement` for each `Dropout`, `SpatialDropout1D`, `2D`, `3D`,
-    `GaussianDropout` and `AlphaDropout` (and their subclasses), in nested
-    models too. The new layer takes the old one's name, dtype policy and,
+    `GaussianDropout` and `AlphaDropout` (and those subclasses that leave
+    `call` alone). The new layer takes the old one's name, dtype policy and,
     where it has none of its own, `noise_shape` (for spatial dropout the shape
-    that drops whole channels). All else is copied: layer and input names,
-    weights, trainable flags, sharing. Inference outputs and `count_params()`
-    are those of `model`, and weight files fit both.
+    that drops whole channels). Inference outputs and `count_params()` are
+    those of `model`, and weight files fit both.
 
-    Dropout inside another layer (`MultiHeadAttention`, `LSTM`, a layer of
-    yours) cannot be reached: those layers are listed in one warning.
+    A copy is made layer by layer, nested models and `TimeDistributed` too:
+    layer and input names, weights (LoRA and quantized ones as well),
+    trainable flags and sharing are copied. A Functional or Sequential model
+    whose class has a constructor of its own becomes a plain `keras.Model` or
+    `keras.Sequential`, with a warning: its own methods, such as `train_step`,
+    stay behind. Dropout inside other layers is not reached.
+
+    In place, any built model is taken: subclassed ones, models of KerasHub,
+    blocks of yours, `MultiHeadAttention`. A dropout object stays what it is
+    and draws as the new layer does, from its own random state: no variable
+    is added, and inference is the same to the bit. A schedule counts on
+    from the calls of that state, and a `seed` of the new layer sets it. Keras'
+    compiled functions are renewed, not a `tf.function` of yours. `None`
+    undoes it.
+
+    What drops and is not reached is named in one warning, with what to use
+    instead: recurrent cells and `Attention`, which draw without a dropout
+    object, subclasses with a `call` of their own, other classes that are
+    dropout by their names (`DropPath`, `StochasticDepth`), and calls of
+    `keras.random.dropout` in the code of a `call` or a `Lambda`. Such calls
+    in functions further down, and layers that Keras does not track, cannot be
+    seen.
 
     Args:
-        model: Sequential or Functional `keras.Model`; it is not changed.
+        model: `keras.Model`; Sequential or Functional unless `in_place`.
+            It is not changed unless `in_place`.
         replacement: Function of the dropout layer that returns a new layer,
-            or None to keep that layer.
-        compile: Whether to compile the result as `model` is, where it is:
+            or None to keep that layer (in place: to give it its own masks
+            back).
+        compile: Whether to compile a copy as `model` is, where it is:
             with the same loss, metrics and settings, registered or not, and
-            a fresh optimizer of the same configuration. Defaults to True.
+            a fresh optimizer of the same configuration. In place, the model
+            stays compiled as it is. Defaults to True.
+        in_place: Whether to change `model`. Defaults to False.
 
     Returns:
-        `keras.Model` of the class of `model`.
+        `keras.Model`: the copy, or `model` itself.
 
     Raises:
-        ValueError: If the model is subclassed, or a layer cannot be copied,
-            or a replacement is no layer without weights.
+        ValueError: If an argument is of another kind, or a replacement is no
+            layer without weights. For a copy: if the model is subclassed, or
+            a layer cannot be copied. In place: if layers of the model are
+            not built.
 
     Example:
 
@@ -46,61 +89,57 @@ def replace_dropout(model, replacement, compile=True):
     >>> type(new.get_layer("drop")).__name__
     'AugmentedDropout'
     """
-    unreached = []
+    if not isinstance(model, keras.Model):
+        raise errors.invalid("model", "a `keras.Model`", model)
+    if isinstance(replacement, keras.layers.Layer) or (
+        isinstance(replacement, type) or not callable(replacement)
+    ):
+        raise errors.invalid(
+            "replacement",
+            "a function of the dropout layer that returns a layer or None, "
+            "such as `lambda old: AugmentedDropout(old.rate)`",
+            replacement,
+        )
+    errors.check_bool("compile", compile)
+    errors.check_bool("in_place", in_place)
 
-    def replaced(layer):
-        if not isinstance(layer, DROPOUT_LAYERS):
-            if _drops_inside(layer):
-                unreached.append(layer)
-            return None
+    def checked(layer):
         new = replacement(layer)
-        if new is None:
-            return None
-        if not isinstance(new, keras.layers.Layer) or is_container(new):
+        if new is not None and (
+            not isinstance(new, keras.layers.Layer)
+            or isinstance(new, keras.Model)
+        ):
             raise ValueError(
                 "Expected `replacement` to return a layer or None for "
                 f"{layer.name!r}. Received: {new!r}"
             )
-        return _fitted(new, layer)
+        return new
 
-    copy = copy_model(model, replaced)
-    if compile and model.compiled:
-        compile_like(copy, model)
-    if unreached:
-        names = ", ".join(
-            f"{layer.name!r} ({type(layer).__name__})" for layer in unreached
-        )
-        warnings.warn(
-            f"The dropout inside these layers is not replaced: {names}",
-            stacklevel=2,
-        )
-    return copy
+    if in_place:
+        result, found = model, replace_in_place(model, checked)
+    else:
+        replaced, found = _for_copy(checked)
+        result = copy_model(model, replaced)
+        if compile and model.compiled:
+            compile_like(result, model)
+    if found:
+        warnings.warn(describe(found), stacklevel=2)
+    return result
 
 
-def _fitted(new, old):
-    config = new.get_config()
-    config |= {"name": old.name, "dtype": old.dtype_policy}
-    if "noise_shape" in config and config["noise_shape"] is None:
-        config["noise_shape"] = _noise_shape(old)
-    return type(new).from_config(config)
+def _for_copy(replacement):
+    """Returns what `copy_model` asks, and the list of what that finds."""
+    found = []
 
+    def replaced(layer):
+        if is_time_distributed(layer):
+            return None  # its layer is asked about
+        if not is_site(layer):
+            found.extend(
+                (layer.name, layer, reason) for _, _, reason in unreached(layer)
+            )
+            return None
+        new = replacement(layer)
+        return None if new is None else fitted(new, layer)
 
-def _noise_shape(layer):
-    if isinstance(layer, keras.layers.SpatialDropout1D):
-        return (None, 1, None)
-    for kind, axes in (
-        (keras.layers.SpatialDropout2D, 2),
-        (keras.layers.SpatialDropout3D, 3),
-    ):
-        if isinstance(layer, kind):
-            if layer.data_format == "channels_first":
-                return (None, None, *[1] * axes)
-            return (None, *[1] * axes, None)
-    return getattr(layer, "noise_shape", None)
-
-
-def _drops_inside(layer):
-    return any(
-        drop_rates(part) or (isinstance(part, DROPOUT_LAYERS) and part.rate > 0)
-        for part in layer._flatten_layers()
-    )
+    return replaced, found

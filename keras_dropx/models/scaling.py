@@ -4,6 +4,7 @@ from keras_dropx import errors
 from keras_dropx.layers import MaskedInput
 from keras_dropx.layers.masked_input import LINEAR_LAYERS
 from keras_dropx.layers.split_mask_dropout import SplitMaskDropout
+from keras_dropx.layers.stand_in import acting
 from keras_dropx.ops.masks import rescale_exponent
 
 # Between a mask and the layer whose weights are scaled: they move values.
@@ -117,4 +118,4 @@ def _source(tensor):
     operation, node, _ = tensor._keras_history
     if isinstance(operation, _RESHAPES):
         return _source(operation._inbound_nodes[node].input_tensors[0])
-    return operation
+    return acting(operation)

@@ -4,6 +4,12 @@ import keras
 import numpy as np
 
 from keras_dropx import errors
+from keras_dropx.models.arguments import (
+    check_inputs,
+    check_integer,
+    check_model,
+    check_seed,
+)
 
 
 class Sharpness(NamedTuple):
@@ -61,24 +67,22 @@ def sharpness(
         Li, Xu, Taylor, Studer, Goldstein, 2018: Visualizing the Loss
         Landscape of Neural Nets, NeurIPS, section 4 (filter normalisation).
     """
+    check_model(model)
     if not model.compiled or model.loss is None:
         raise ValueError(
             "Expected a model that is compiled with a loss. "
             f"Received: model {model.name!r}"
         )
-    for name, value, lowest in (
-        ("directions", directions, 1),
-        ("steps", steps, 3),
-    ):
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if not whole or value < lowest or (name == "steps" and value % 2 == 0):
-            expected = "a positive integer"
-            if name == "steps":
-                expected = "an odd integer of at least 3"
-            raise errors.invalid(name, expected, value)
+    directions = check_integer("directions", directions)
+    odd = "an odd integer of at least 3"
+    steps = check_integer("steps", steps, odd, 3)
+    if steps % 2 == 0:
+        raise errors.invalid("steps", odd, steps)
+    batch_size = check_integer("batch_size", batch_size)
     radius = errors.check_positive("radius", radius)
-    if seed is None:
-        seed = int(keras.random.SeedGenerator().state[0])
+    check_inputs(model, x)
+    _check_targets(x, y)
+    seed = check_seed(seed)
     generator = np.random.default_rng(seed)
     points = np.linspace(-radius, radius, steps)
     weights = [v for v in model.trainable_variables if len(v.shape) > 1]
@@ -134,6 +138,21 @@ _TRANSPOSED = (
     keras.layers.Conv2DTranspose,
     keras.layers.Conv3DTranspose,
 )
+
+
+def _check_targets(x, y):
+    """Raises if arrays of inputs have no targets, or not as many."""
+    inputs = keras.tree.flatten(x)
+    if not all(hasattr(array, "shape") for array in inputs):
+        return  # data that gives batches, targets too
+    expected = "arrays of targets, as many as inputs"
+    targets = keras.tree.flatten(y)
+    if not targets:
+        raise errors.invalid("y", expected, y)
+    for array in targets:
+        shape = getattr(array, "shape", ())
+        if len(shape) == 0 or shape[0] != inputs[0].shape[0]:
+            raise errors.invalid("y", expected, shape or array)
 
 
 def _direction(generator, value, axis):

@@ -4,7 +4,17 @@ The paper draws its shape functions (Figure 4) and gives no formulas. Those
 here were fitted to that figure.
 """
 
+import numpy as np
 from keras import backend, ops
+
+from keras_dropx.ops.gradients import again, value_of, with_slope
+
+# What float32 holds with all its digits.
+SMALLEST, LARGEST = (
+    float(getattr(np.finfo("float32"), name)) for name in ("tiny", "max")
+)
+# Of dtypes that hold less: the largest number, or a power of 2 below it.
+NARROW = {"float16": 65504.0, "bfloat16": 2.0**127}
 
 
 def gaussian(x):
@@ -58,7 +68,8 @@ def sawtooth(x, frequency):
         x: float32 or float64 tensor.
         frequency: K.
     """
-    position = x * frequency
+    # Beyond 2^53 there are whole numbers only, in float64 too.
+    position = ops.clip(x * frequency, -(2.0**53), 2.0**53)
     return (position - ops.floor(position) - 0.5) / frequency
 
 
@@ -85,23 +96,24 @@ def gaaf(inputs, activation, shape, width, amplitude, frequency):
         Tensor of the shape and dtype of `inputs`.
     """
     dtype = backend.standardize_dtype(inputs.dtype)
-    x = ops.stop_gradient(
-        ops.cast(inputs, backend.result_type(dtype, "float32"))
-    )
-    slope = amplitude * shape(x / width)
+    wide = backend.result_type(dtype, "float32")
+
+    def wide_and_slope(inputs):
+        x = ops.stop_gradient(ops.cast(inputs, wide))
+        return x, amplitude * shape(x / width)
+
+    def narrow(tensor):
+        if dtype in NARROW:
+            tensor = ops.clip(tensor, -NARROW[dtype], NARROW[dtype])
+        return ops.cast(tensor, dtype)
+
+    x, slope = wide_and_slope(inputs)
     value = activation(inputs)
     if frequency is not None:
-        tooth = ops.cast(sawtooth(x, frequency) * slope, dtype)
-        value = value + tooth
-    return _accelerated(value, inputs, ops.cast(slope, dtype))
-
-
-@ops.custom_gradient
-def _accelerated(value, inputs, slope):
-    """Returns `value` and sends dy·slope to `inputs` besides."""
-
-    def grad(*args, upstream=None):
-        gradient = args[0] if upstream is None else upstream
-        return gradient, gradient * slope, None
-
-    return value, grad
+        value = value + narrow(sawtooth(x, frequency) * slope)
+    anew = again(inputs)
+    if anew is inputs:
+        slope = narrow(slope)
+        return with_slope(value, inputs, ops.multiply, slope)
+    _, slope = wide_and_slope(anew)
+    return value_of(value, activation(anew) + anew * narrow(slope))

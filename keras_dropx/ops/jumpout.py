@@ -15,7 +15,8 @@ def active_fraction(inputs, per_sample=False):
     """
     axes = tuple(range(1, len(inputs.shape))) if per_sample else None
     # Not `inputs > 0`: compilers vectorize no comparison that is summed up.
-    active = ops.relu(ops.sign(ops.cast(inputs, "float32")))
+    inputs = ops.cast(ops.stop_gradient(inputs), "float32")
+    active = ops.relu(ops.sign(inputs))
     return ops.mean(active, axis=axes, keepdims=per_sample)
 
 
@@ -24,10 +25,12 @@ def normalized_rate(rate, fraction, max_rate):
 
     Args:
         rate: p, float or float32 tensor.
-        fraction: q⁺, float32 tensor.
+        fraction: q⁺, likewise.
         max_rate: p_max.
 
     Returns:
-        float32 tensor.
+        float32 tensor, or a float of floats.
     """
+    if isinstance(rate, float) and isinstance(fraction, float):
+        return min(rate / fraction, max_rate) if fraction > 0 else 0.0
     return ops.minimum(ops.divide_no_nan(rate, fraction), max_rate)

@@ -10,7 +10,9 @@ Rates are Python floats (everything is then computed once, in float64) or
 float32 tensors (computed in the compiled step).
 """
 
+import functools
 import math
+import statistics
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,6 +69,12 @@ def threshold(rate, extended=None):
     Returns:
         `Threshold`.
     """
+    make = _threshold if _static(rate) else _threshold.__wrapped__
+    return make(rate, extended)
+
+
+@functools.lru_cache
+def _threshold(rate, extended):
     xp = _namespace(rate)
     position = rate * LEVELS
     if extended is None:
@@ -95,6 +103,13 @@ def nested_threshold(forward, ratio, extended=None):
     """
     if isinstance(ratio, float) and ratio == 0.0:
         return forward
+    static = _static(forward.high, ratio)
+    make = _nested_threshold if static else _nested_threshold.__wrapped__
+    return make(forward, ratio, extended)
+
+
+@functools.lru_cache
+def _nested_threshold(forward, ratio, extended):
     xp = _namespace(forward.high, ratio)
     forward_low = forward.low if forward.extended else 0.0
     step = (LEVELS - forward.high - forward_low / LEVELS) * ratio
@@ -125,7 +140,8 @@ def _capped(high, low, xp):
     last = LEVELS - 1.0 if xp is np else LEVELS - 256.0  # float32: 1 - 2^-24
     low = xp.where(high < LEVELS, low, last)
     low = xp.where(high < LEVELS - 1, low, xp.minimum(low, last))
-    return Threshold(xp.minimum(high, LEVELS - 1.0), low)
+    high = xp.minimum(high, LEVELS - 1.0)
+    return Threshold(*((float(high), float(low)) if xp is np else (high, low)))
 
 
 def represented_rate(threshold):
@@ -160,18 +176,17 @@ def keep_mask(words, threshold):
         return None
     dtype = backend.standardize_dtype(words.high.dtype)
     if threshold.low is None:
-        return ops.greater_equal(words.high, ops.cast(threshold.high, dtype))
-    above = ops.less(words.low, ops.cast(threshold.low, dtype))
+        return words.high >= _level(threshold.high, dtype)
+    above = words.low < _level(threshold.low, dtype)
     if isinstance(threshold.high, float):
         # One pass over the elements: word >= high + [low word < low].
         if threshold.high == 0:
-            return ops.greater_equal(words.high, ops.cast(above, dtype))
+            return words.high >= ops.cast(above, dtype)
         # Less 1 on both sides, for 65,536 is no 16-bit number.
-        limit = ops.cast(above, dtype) + ops.cast(threshold.high - 1, dtype)
-        return ops.greater(words.high, limit)
-    high = ops.cast(threshold.high, dtype)
+        return words.high > ops.cast(above, dtype) + int(threshold.high - 1)
+    high = _level(threshold.high, dtype)
     return ops.logical_or(
-        ops.greater(words.high, high),
+        words.high > high,
         ops.logical_and(ops.equal(words.high, high), ops.logical_not(above)),
     )
 
@@ -211,7 +226,7 @@ def independent_noise(
     )
 
 
-def nested_noise(words, forward, backward, exponent):
+def nested_noise(words, forward, backward, exponent, redrawn=None):
     """m_f·s forward, ε_f ⊙ m/(1 - p) backward, from one word per element.
 
     `m_f = [U >= p_f]` and `m_f·m = [U >= p_f + (1 - p_f)·p]` have the joint
@@ -223,14 +238,18 @@ def nested_noise(words, forward, backward, exponent):
         backward: `nested_threshold` above it, or `forward` itself for
             standard dropout.
         exponent: a of s = (1 - p_f)^(-a).
+        redrawn: The same words for the backward mask, see
+            `random.redrawn`; None: `words` itself.
 
     Returns:
         `Noise`.
     """
     noise = forward_noise(words, forward, exponent)
     mask, scale = noise.forward_mask, noise.forward_scale
+    redrawn = words if redrawn is None else redrawn
+    if backward is not forward or redrawn is not words:
+        mask = keep_mask(redrawn, backward)
     if backward is not forward:
-        mask = keep_mask(words, backward)
         scale = scale / (1.0 - represented_ratio(forward, backward))
     return noise._replace(backward_mask=mask, backward_scale=scale)
 
@@ -240,14 +259,20 @@ def half_normal_rate(words, sigma, min_rate, max_rate):
 
     Args:
         words: `Words` with 2 for a last axis besides; one rate is made of
-            each pair.
+            each pair. Or of a list of two.
         sigma: σ, the standard deviation of the normal distribution.
         min_rate: p_min, added to every rate.
         max_rate: p_max, where the rest of the law is an atom.
 
     Returns:
-        float32 tensor of the shape of the words without the last axis.
+        float32 tensor of the shape of the words without the last axis, or
+        a float of a list.
     """
+    if isinstance(words.high, list):
+        first, second = words.high
+        uniform = (first * 2**6 + second // 2**10 + 0.5) / 2**22
+        normal = statistics.NormalDist().inv_cdf((1.0 + uniform) / 2.0)
+        return min(min_rate + float(sigma) * normal, max_rate)
     # 22 bits and a half step: u and (1 + u)/2, which TensorFlow's erfinv
     # takes, are exact in float32 and never 0 or 1.
     pairs = ops.cast(words.high, "float32")
@@ -260,6 +285,14 @@ def half_normal_rate(words, sigma, min_rate, max_rate):
     return ops.minimum(min_rate + half_normal, max_rate)
 
 
+def _level(number, dtype):
+    """A whole number to compare words with, as they are."""
+    return int(number) if _static(number) else ops.cast(number, dtype)
+
+
+def _static(*values):
+    return all(isinstance(value, (int, float)) for value in values)
+
+
 def _namespace(*values):
-    static = all(isinstance(value, (int, float)) for value in values)
-    return np if static else ops
+    return np if _static(*values) else ops

@@ -1,7 +1,15 @@
-"""The custom gradient that every masking layer shares."""
+"""What every masking layer does with its noise."""
+
+import functools
 
 import numpy as np
 from keras import backend, ops
+
+from keras_dropx.ops.gradients import value_of, with_slope
+
+__all__ = ["split", "value_of"]
+
+LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 def split(inputs, noise):
@@ -30,86 +38,58 @@ def split(inputs, noise):
             "Expected inputs of a float dtype in training. "
             f"Received: inputs of dtype {dtype}"
         )
-    parts = {
-        "forward_mask": noise.forward_mask,
-        "backward_mask": noise.backward_mask,
-        "forward_scale": _scale(noise.forward_scale, dtype),
-        "backward_scale": _scale(noise.backward_scale, dtype),
+    forward_scale = _scale(noise.forward_scale, dtype)
+    backward_scale = _scale(noise.backward_scale, dtype)
+    same_scale = noise.backward_scale is noise.forward_scale or (
+        backward_scale is None and forward_scale is None
+    )
+    if noise.backward_mask is noise.forward_mask and same_scale:
+        # Standard dropout needs no custom gradient, each trace of which
+        # TensorFlow keeps for ever.
+        return _mask(inputs, noise.forward_mask, forward_scale)
+    value = _mask(ops.stop_gradient(inputs), noise.forward_mask, forward_scale)
+    tensors = {"mask": noise.backward_mask, "scale": backward_scale}
+    numbers = {
+        name: tensors.pop(name)
+        for name, tensor in (*tensors.items(),)
+        if tensor is None or isinstance(tensor, float)
     }
-    parts = {
-        name: ops.convert_to_tensor(part)
-        for name, part in parts.items()
-        if part is not None
+
+    tensors = {
+        name: ops.convert_to_tensor(tensor) for name, tensor in tensors.items()
     }
-    if not parts:
-        return inputs
 
-    # Tensors go in by position: JAX needs to see each of them.
-    @ops.custom_gradient
-    def masked(inputs, *tensors):
-        tensors = dict(zip(parts, tensors, strict=True))
+    def slope(values, *parts):
+        parts = dict(zip(tensors, parts, strict=True))
+        return _mask(values, **numbers, **parts)
 
-        def grad(*args, upstream=None):
-            gradient = args[0] if upstream is None else upstream
-            gradient = _mask(
-                gradient,
-                tensors.get("backward_mask"),
-                tensors.get("backward_scale"),
-            )
-            return gradient, *[None] * len(tensors)
-
-        outputs = _mask(
-            inputs, tensors.get("forward_mask"), tensors.get("forward_scale")
-        )
-        return outputs, grad
-
-    return masked(inputs, *parts.values())
-
-
-def value_of(value, gradient_to):
-    """Returns one tensor and sends the gradient to another.
-
-    ```
-    y = value
-    d gradient_to = dy,   d value = 0
-    ```
-
-    What computes `gradient_to` is not read in a forward pass: compilers
-    prune it.
-
-    Args:
-        value: Float tensor.
-        gradient_to: Tensor of the same shape and dtype.
-
-    Returns:
-        A tensor equal to `value`.
-    """
-
-    @ops.custom_gradient
-    def first(value, gradient_to):
-        def grad(*args, upstream=None):
-            return None, args[0] if upstream is None else upstream
-
-        return value, grad
-
-    return first(value, gradient_to)
+    return with_slope(value, inputs, slope, *tensors.values())
 
 
 def _scale(scale, dtype):
-    if isinstance(scale, float) and scale == 1.0:
-        return None
+    if isinstance(scale, float):
+        return None if scale == 1.0 else _rounded(scale, dtype)
     if dtype == "float16":
-        largest = float(np.finfo(np.float16).max)
-        if isinstance(scale, float):
-            scale = min(scale, largest)
-        else:
-            scale = ops.minimum(scale, largest)
-    return ops.cast(scale, dtype)
+        scale = ops.minimum(scale, LARGEST_HALF)
+    return ops.stop_gradient(ops.cast(scale, dtype))
 
 
-def _mask(values, mask, scale):
+@functools.lru_cache
+def _rounded(scale, dtype):
+    if dtype == "float16":
+        scale = min(scale, LARGEST_HALF)
+    return float(np.dtype(dtype).type(scale))
+
+
+def _mask(values, mask=None, scale=None):
+    if mask is not None and backend.backend() == "torch":
+        # In one new tensor, and without Keras' function, which in eager mode
+        # takes as long as the elements of a small layer.
+        mask = ops.convert_to_tensor(mask, "bool")
+        values = values.where(mask, 0.0)
+        return values if scale is None else values.mul_(scale)
     if scale is not None:
         values = values * scale
     if mask is not None:
-        values = ops.where(mask, values, ops.zeros((), values.dtype))
+        values = ops.where(mask, values, 0)
     return values

@@ -52,7 +52,7 @@ def next_seed(seed_generator):
 
     The replicas of a distribution strategy get different seeds.
     """
-    return _backend.replica_seed(seed_generator.next())
+    return _backend.next_seed(seed_generator)
 
 
 def step(seed):
@@ -86,9 +86,57 @@ def words(seed, shape, stream=FORWARD, extended=False):
     Returns:
         `Words` of the given shape.
     """
-    high = _backend.bits16(seed, 2 * stream, shape)
+    high, *low = _draws(shape, stream, extended)
+    return Words(
+        _backend.bits16(seed, *high),
+        _backend.bits16(seed, *low[0]) if extended else None,
+    )
+
+
+def redrawn(words, seed, shape, stream=FORWARD):
+    """Returns the same words once more, for the backward pass.
+
+    In a program for a GPU they are drawn again there, which takes less time
+    than to keep and read them. Elsewhere they are kept.
+
+    Args:
+        words: What `words` returned for these arguments.
+        seed: See `words`.
+        shape: See `words`.
+        stream: See `words`.
+
+    Returns:
+        `Words`: `words` itself where no program redraws.
+    """
+    if not _backend.may_redraw():
+        return words
+    draws = _draws(shape, stream, words.low is not None)
+    parts = zip(words, draws, strict=False)
+    return Words(
+        *(_backend.redraw16(part, seed, *draw) for part, draw in parts)
+    )
+
+
+def on_host(tensor):
+    """Returns a few numbers as Python's where the backend is eager.
+
+    On PyTorch on a CPU an operation on one number takes as long as one on
+    thousands, and Python has them for nothing. No gradient flows through.
+
+    Args:
+        tensor: Tensor of rank 0 or 1.
+
+    Returns:
+        Number or list of numbers; elsewhere `tensor` itself.
+    """
+    return _backend.on_host(tensor)
+
+
+def _draws(shape, stream, extended):
+    """Lists the backend's stream and the shape of each part of the words."""
     if not extended:
-        return Words(high)
+        return [(2 * stream, shape)]
+    row = shape
     if shape and isinstance(shape[-1], int) and shape[-1] <= LONGEST_ROW:
-        shape = (*shape[:-1], 1)
-    return Words(high, _backend.bits16(seed, 2 * stream + 1, shape))
+        row = (*shape[:-1], 1)
+    return [(2 * stream, shape), (2 * stream + 1, row)]

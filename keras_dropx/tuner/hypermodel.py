@@ -1,4 +1,6 @@
+import inspect
 import math
+import numbers
 import zlib
 
 import keras
@@ -6,7 +8,6 @@ import keras_tuner
 
 from keras_dropx import errors
 from keras_dropx.tuner import search_spaces
-from keras_dropx.tuner.memory import forget_gradients, traced_gradients
 
 METHODS = ("any", *search_spaces.METHODS)
 
@@ -38,14 +39,20 @@ class DropoutHyperModel(keras_tuner.HyperModel):
     searches of the same seeds propose and measure the same, on one worker,
     and so does a trial that is run again after an interruption. KerasTuner
     builds the model before the trial is known; `fit` gives it the initial
-    weights that the seed makes. On TensorFlow the traced gradients of the
-    model are forgotten after `fit`, for they would stay in memory for ever.
+    weights that the seed makes.
 
     Args:
-        build: Function of one argument, `dropout`, that returns a compiled
-            `keras.Model`. `dropout()` returns the next masking layer.
+        build: Function that returns a compiled `keras.Model`. Its first
+            argument, `dropout`, is a function that returns the next masking
+            layer; a rate that it is given is ignored, for the trial has one.
+            A second argument, if it has one without a default, is a function
+            that returns the activation of its argument as a layer,
+            `activation("relu")`. An argument named `hp`, wherever it stands,
+            is the trial's `keras_tuner.HyperParameters`, for the
+            hyperparameters of your own.
         method: "any" for a choice among methods (`any_dropout`), or
-            "dropout", "forward", "backward", "augmented" or "jumpout".
+            "dropout", "forward", "backward", "augmented", "jumpout" or
+            "none". One choice of "any" is "none", no dropout.
         name: String, how the names of the hyperparameters begin.
         per_site: Whether each call of `dropout()` has hyperparameters of its
             own, `<name>_1_…`, `<name>_2_…`. By default all share one set.
@@ -68,9 +75,11 @@ class DropoutHyperModel(keras_tuner.HyperModel):
         **kwargs,
     ):
         super().__init__()
-        if not callable(build):
-            raise errors.invalid("build", "a function of `dropout`", build)
+        self._arguments = _arguments(build)
         errors.check_choice("method", method, METHODS)
+        search_spaces.check_name(name)
+        if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
+            raise errors.invalid("seed", "an integer", seed)
         errors.check_bool("per_site", per_site)
         if method != "any":
             if "methods" in kwargs:
@@ -85,22 +94,26 @@ class DropoutHyperModel(keras_tuner.HyperModel):
         self.options = kwargs
         self._trial = None
         self._execution = 0
-        self._gradients = None
         # A bad range fails here, not in the search.
         self._layer(keras_tuner.HyperParameters(), 1)
 
     def build(self, hp):
         """Returns the model of `hp`; KerasTuner calls it."""
-        if self._gradients is None:
-            self._gradients = set(traced_gradients())
         site = 0
 
-        def dropout():
+        def dropout(rate=None):
             nonlocal site
             site += 1
             return self._layer(hp, site)
 
-        return self.build_model(dropout)
+        given = {
+            "hp": hp,
+            "dropout": dropout,
+            "activation": keras.layers.Activation,
+        }
+        args = [given[role] for role, name in self._arguments if name is None]
+        kwargs = {name: given[role] for role, name in self._arguments if name}
+        return self.build_model(*args, **kwargs)
 
     def fit(self, hp, model, *args, callbacks=(), **kwargs):
         """Trains `model` under the trial's seed; KerasTuner calls it.
@@ -114,13 +127,7 @@ class DropoutHyperModel(keras_tuner.HyperModel):
             trial = getattr(callback, "trial", None)
             if trial is not None:
                 self._start(hp, model, trial)
-        try:
-            history = super().fit(
-                hp, model, *args, callbacks=callbacks, **kwargs
-            )
-        finally:
-            forget_gradients(self._gradients or ())
-            self._gradients = None
+        history = super().fit(hp, model, *args, callbacks=callbacks, **kwargs)
         for name in ("loss", "val_loss"):
             value = history.history.get(name, [0.0])[-1]
             if not math.isfinite(value):
@@ -149,3 +156,41 @@ class DropoutHyperModel(keras_tuner.HyperModel):
         ):
             if id(variable) not in kept:
                 variable.assign(start)
+
+
+def _arguments(build):
+    """Returns what each argument of `build` is given, in their order.
+
+    Returns:
+        List of pairs: "dropout", "activation" or "hp", and the name by which
+        it is passed, or None for a positional one.
+    """
+    refused = errors.invalid(
+        "build",
+        "a function of `dropout`, and of an activation and `hp` if it likes",
+        build,
+    )
+    if not callable(build) or isinstance(build, keras.layers.Layer):
+        raise refused
+    try:
+        parameters = inspect.signature(build).parameters
+    except (TypeError, ValueError):
+        raise refused from None
+    roles = iter(("dropout", "activation"))
+    found = []
+    for name, argument in parameters.items():
+        if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
+            continue
+        by_name = argument.kind is not argument.POSITIONAL_ONLY
+        if name == "hp":
+            found.append(("hp", name if by_name else None))
+        elif argument.default is argument.empty or not any(
+            role == "dropout" for role, _ in found
+        ):
+            role = next(roles, None)
+            if role is None:
+                raise refused
+            found.append((role, name if by_name else None))
+    if not any(role == "dropout" for role, _ in found):
+        raise refused
+    return found

@@ -7,6 +7,8 @@ default, the lower end, would start a rate at no dropout.
 
 import math
 
+import keras_tuner
+
 from keras_dropx import errors
 from keras_dropx.layers import (
     GAAF,
@@ -20,7 +22,7 @@ RATE = (0.0, 0.5)
 BACKWARD_RATE = (1e-5, 1e-2)
 SIGMA = (0.05, 0.5)
 WIDTH = (0.5, 2.0)
-METHODS = ("dropout", "forward", "backward", "augmented", "jumpout")
+METHODS = ("dropout", "forward", "backward", "augmented", "jumpout", "none")
 
 
 def augmented_dropout(
@@ -59,6 +61,7 @@ def augmented_dropout(
     Reference:
         Gao, Pei, Huang, 2019: Demystifying Dropout, ICML.
     """
+    _check(hp, name)
     rate = _check_range("rate", rate, below=1)
     backward_rate = _check_backward_rate(backward_rate)
     return AugmentedDropout(
@@ -94,6 +97,7 @@ def jumpout(hp, name="dropout", sigma=SIGMA, backward_rate=None, **kwargs):
         Wang, Zhou, Bilmes, 2019: Jumpout: Improved Dropout for Deep Neural
         Networks with ReLUs, ICML.
     """
+    _check(hp, name)
     sigma = _check_range("sigma", sigma)
     if backward_rate is not None:
         backward_rate = _check_backward_rate(backward_rate)
@@ -125,6 +129,7 @@ def gaaf(hp, activation, name="gaaf", width=WIDTH, **kwargs):
         Hahn, Choi, 2018: Gradient Acceleration in Activation Functions,
         Eq. 7 and 8.
     """
+    _check(hp, name)
     width = _check_range("width", width, above=0)
     return GAAF(activation, width=_log(hp, f"{name}_width", width), **kwargs)
 
@@ -142,14 +147,15 @@ def any_dropout(
 
     `<name>_method` is the choice; `<name>_rate` is there for "dropout",
     "forward", "backward" and "augmented", `<name>_backward_rate` for
-    "augmented" and `<name>_sigma` for "jumpout". A trial has those of its
-    method only. With a single method there is no choice to declare.
+    "augmented" and `<name>_sigma` for "jumpout"; "none" is no dropout and has
+    none of them. A trial has those of its method only. With a single method
+    there is no choice to declare.
 
     Args:
         hp: `keras_tuner.HyperParameters`.
         name: String, how the names of the hyperparameters begin.
-        methods: Names out of "dropout", "forward", "backward", "augmented"
-            and "jumpout"; the first one is the default.
+        methods: Names out of "dropout", "forward", "backward", "augmented",
+            "jumpout" and "none"; the first one is the default.
         rate: Pair (low, high), 0 <= low < high < 1.
         backward_rate: Pair (low, high), 0 < low < high < 1.
         sigma: Pair (low, high), 0 <= low < high.
@@ -157,21 +163,20 @@ def any_dropout(
             each layer's own: "batchnorm" for Jumpout, "mean" for the others.
 
     Returns:
-        A masking layer of `keras_dropx.layers`.
+        A masking layer of `keras_dropx.layers`; for "none" one of rate 0.
 
     Raises:
         ValueError: If a method is unknown or named twice, or a range is
             empty, reversed or, of a rate, reaches 1.
     """
-    methods = tuple(methods)
-    for method in methods:
-        errors.check_choice("methods", method, METHODS)
-    if not methods or len(set(methods)) < len(methods):
-        raise errors.invalid("methods", "distinct names of methods", methods)
+    _check(hp, name)
+    methods = _check_methods(methods)
     rate = _check_range("rate", rate, below=1)
     backward_rate = _check_backward_rate(backward_rate)
     sigma = _check_range("sigma", sigma)
-    options = {} if rescale is None else {"rescale": rescale}
+    options = {}
+    if rescale is not None:
+        options["rescale"] = errors.check_rescale("rescale", rescale)
     method = methods[0]
     if len(methods) > 1:
         method = hp.Choice(f"{name}_method", methods, default=methods[0])
@@ -208,7 +213,8 @@ def any_dropout(
         return ForwardDropout(values["rate"], **options)
     if method == "backward":
         return BackwardDropout(values["rate"])
-    return AugmentedDropout(values["rate"], **options)
+    rate = 0.0 if method == "none" else values["rate"]
+    return AugmentedDropout(rate, **options)
 
 
 def _linear(hp, name, limits):
@@ -222,6 +228,33 @@ def _log(hp, name, limits):
     return hp.Float(name, low, high, sampling="log", default=middle)
 
 
+def _check(hp, name):
+    if not isinstance(hp, keras_tuner.HyperParameters):
+        raise errors.invalid("hp", "`keras_tuner.HyperParameters`", hp)
+    check_name(name)
+
+
+def check_name(name):
+    """Raises if the names of hyperparameters cannot begin with `name`."""
+    if not isinstance(name, str) or not name:
+        raise errors.invalid("name", "a string that is not empty", name)
+
+
+def _check_methods(methods):
+    expected = f"distinct names out of {', '.join(map(repr, METHODS))}"
+    if isinstance(methods, (str, bytes, dict)):
+        raise errors.invalid("methods", expected, methods)
+    try:
+        names = tuple(methods)
+    except (KeyError, TypeError):
+        raise errors.invalid("methods", expected, methods) from None
+    for name in names:
+        errors.check_choice("methods", name, METHODS)
+    if not names or len(set(names)) < len(names):
+        raise errors.invalid("methods", expected, names)
+    return names
+
+
 def _check_backward_rate(limits):
     return _check_range("backward_rate", limits, above=0, below=1)
 
@@ -231,15 +264,12 @@ def _check_range(name, limits, above=None, below=math.inf):
     lowest = "0 <= low" if above is None else "0 < low"
     highest = "" if below == math.inf else f" < {below}"
     expected = f"a pair (low, high) with {lowest} < high{highest}"
+    if isinstance(limits, (set, dict)):
+        raise errors.invalid(name, expected, limits)
     try:
-        low, high = limits
-    except (TypeError, ValueError):
+        low, high = (errors.check_not_negative(name, end) for end in limits)
+    except (KeyError, TypeError, ValueError):
         raise errors.invalid(name, expected, limits) from None
-    for value in (low, high):
-        try:
-            errors.check_not_negative(name, value)
-        except ValueError:
-            raise errors.invalid(name, expected, limits) from None
     if not low < high < below or low == above:
         raise errors.invalid(name, expected, limits)
-    return float(low), float(high)
+    return low, high

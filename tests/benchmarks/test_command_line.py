@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import os
 import subprocess
@@ -29,6 +30,7 @@ def ran(tmp_path, capsys):
     return path, capsys.readouterr().out
 
 
+@pytest.mark.full
 def test_run_prints_tables_and_writes_json(ran):
     path, printed = ran
     result = json.loads(path.read_text())
@@ -54,6 +56,7 @@ def test_run_prints_tables_and_writes_json(ran):
     assert "not measured" in printed
 
 
+@pytest.mark.full
 def test_compare_by_exit_code(ran, capsys):
     path, _ = ran
     result = json.loads(path.read_text())
@@ -69,6 +72,7 @@ def test_compare_by_exit_code(ran, capsys):
     assert "op/graph/float32/4x256" in capsys.readouterr().out
 
 
+@pytest.mark.full
 def test_train_steps_run(tmp_path, capsys):
     path = tmp_path / "run.json"
     arguments = "run --quick --batches 2 --rounds 1 --only mlp/graph/float32/2/"
@@ -80,6 +84,7 @@ def test_train_steps_run(tmp_path, capsys):
     assert "gradient_information" in capsys.readouterr().out
 
 
+@pytest.mark.full
 def test_scale_draws_a_picture(tmp_path, monkeypatch):
     from benchmarks import scaling
 
@@ -99,6 +104,7 @@ def test_scale_draws_a_picture(tmp_path, monkeypatch):
     assert path.with_suffix(".png").stat().st_size > 10_000
 
 
+@pytest.mark.full
 def test_runs_with_jax_alone(tmp_path):
     path = tmp_path / "run.json"
     done = subprocess.run(
@@ -163,3 +169,19 @@ def test_quick_measures_every_goal_of_the_machine():
             and (goal.reference is None or goal.reference in group.subjects)
             for group in groups
         ), goal
+
+
+def test_gpu_plan_says_what_it_needs(monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: None if name == "jax_plugins" else find(name),
+    )
+    assert __main__.main(["gpu-plan"]) == 2
+    assert "keras-dropx[gpu-plan]" in capsys.readouterr().err
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    assert __main__.main(["gpu-plan"]) == 2
+    assert "KERAS_BACKEND to be jax" in capsys.readouterr().err

@@ -4,7 +4,6 @@
 """
 
 import re
-import shutil
 import time
 from pathlib import Path
 
@@ -12,10 +11,7 @@ import keras
 import numpy as np
 import pytest
 from scipy import optimize, special, stats
-from selenium import webdriver
-from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
 from keras_dropx import layers, models
@@ -37,101 +33,6 @@ FREQUENCIES = [
 ]
 UNITS = [*(f"x{i}" for i in "₁₂₃₄"), *(f"h{i}" for i in "₁₂₃₄₅₆")]
 UNITS += [f"z{i}" for i in "₁₂₃"]
-
-
-class Page:
-    """The page in Chromium."""
-
-    def __init__(self, driver):
-        self.driver = driver
-        self.script = driver.execute_script
-
-    def open(self, width=1100, scheme="light", motion="reduce"):
-        wanted = {
-            "prefers-color-scheme": scheme,
-            "prefers-reduced-motion": motion,
-        }
-        features = [{"name": n, "value": v} for n, v in wanted.items()]
-        command = self.driver.execute_cdp_cmd
-        command("Emulation.setEmulatedMedia", {"features": features})
-        size = {"width": width, "height": 800, "deviceScaleFactor": 1}
-        command(
-            "Emulation.setDeviceMetricsOverride",
-            {**size, "mobile": width < 500},
-        )
-        self.driver.get(PAGE.as_uri())
-        return self
-
-    def find(self, name):
-        return self.driver.find_element(By.ID, name)
-
-    def all(self, selector):
-        return self.driver.find_elements(By.CSS_SELECTOR, selector)
-
-    def click(self, name, times=1):
-        for _ in range(times):
-            self.find(name).click()
-
-    def choose(self, name, value):
-        """Chooses by keyboard: Selenium's own way sends no input event."""
-        element = self.find(name)
-        values = [o.get_property("value") for o in Select(element).options]
-        element.send_keys(Keys.HOME, Keys.ARROW_DOWN * values.index(str(value)))
-        assert element.get_property("value") == str(value)
-
-    def move(self, name, value):
-        """Moves a slider as the mouse would, and checks that it is there."""
-        self.script(
-            "const slider = document.getElementById(arguments[0]);"
-            "slider.value = arguments[1];"
-            "slider.dispatchEvent(new Event('input', { bubbles: true }));",
-            name,
-            value,
-        )
-        assert float(self.find(name).get_property("value")) == value
-
-    def sow(self, seed=SEED):
-        field = self.find("seed")
-        field.send_keys(Keys.CONTROL, "a")
-        field.send_keys(str(seed))
-
-    def text(self, name):
-        return self.find(name).text.replace("−", "-")
-
-    def number(self, name):
-        return float(self.text(name).replace(",", ""))
-
-    def table(self, name):
-        """Returns the numbers of a table by the heads of their rows."""
-        rows = self.script(
-            "const body = document.getElementById(arguments[0]).tBodies[0];"
-            "return [...body.rows].map((row) =>"
-            "  [...row.cells].map((cell) => cell.textContent))",
-            name,
-        )
-        return {
-            head: [float(cell.replace("−", "-")) for cell in cells]
-            for head, *cells in rows
-        }
-
-
-@pytest.fixture(scope="module")
-def driver():
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for name in ("headless=new", "no-sandbox", "hide-scrollbars"):
-        options.add_argument(f"--{name}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    # With the path given, Selenium downloads nothing.
-    service = webdriver.ChromeService(shutil.which("chromedriver"))
-    with webdriver.Chrome(options, service) as driver:
-        yield driver
-
-
-@pytest.fixture
-def page(driver):
-    yield Page(driver).open()
-    assert driver.get_log("browser") == []
 
 
 def mulberry32(seed, count):
@@ -256,7 +157,7 @@ def test_law_of_jumpouts_rate(page):
 @pytest.mark.parametrize("method", METHODS)
 def test_counts_shown(page, method):
     rate, ratio, sigma, draws = 0.45, 0.25, 0.2, 1002
-    page.sow()
+    page.sow(SEED)
     page.choose("net-method", method)
     page.choose("net-input", 1)
     for name, value in (("rate", rate), ("ratio", ratio), ("sigma", sigma)):
@@ -303,7 +204,7 @@ def test_counts_shown(page, method):
 
 
 def test_jumpout_is_clipped_by_the_active_units(page):
-    page.sow()
+    page.sow(SEED)
     page.choose("net-method", "jumpout")
     page.move("net-sigma", 0.15)
     clipped = []
@@ -341,7 +242,7 @@ def test_worked_examples_of_the_equations(page, form):
 @pytest.mark.parametrize("method", METHODS)
 def test_nets_shown(page, method, form):
     rate, ratio, sigma = 0.4, 0.4, 0.3
-    page.sow()
+    page.sow(SEED)
     page.choose("net-method", method)
     page.choose("net-form", form)
     for name, value in (("rate", rate), ("ratio", ratio), ("sigma", sigma)):
@@ -407,7 +308,7 @@ def net(page, name):
     ("w", "x", "keep"), [(2, 1, 0.5), (-1.5, 2, 0.8), (3, 0.4, 0.05), (1, 1, 1)]
 )
 def test_running_mean(page, w, x, keep, inverted):
-    page.sow()
+    page.sow(SEED)
     for name, value in (("w", w), ("x", x), ("keep", keep)):
         page.move(f"mean-{name}", value)
     if inverted:
@@ -466,7 +367,7 @@ def test_auto_play(page):
         )
         assert time.monotonic() - begun > {"mean": 0.25, "net": 1.5}[name]
         button.send_keys(Keys.SPACE)
-        assert button.text == "Auto-play"
+        assert button.text == "Play"
         assert reading.get_attribute("aria-live") == "polite"
         stopped = page.number(count)
         time.sleep(0.8)
@@ -474,25 +375,72 @@ def test_auto_play(page):
 
 
 def test_no_play_of_itself_where_motion_is_not_wanted(page):
-    assert page.find("net-play").text == "Auto-play"
+    assert page.find("net-play").text == "Play"
     time.sleep(0.8)
     assert page.number("net-draw") == 1
 
 
 def test_play_of_itself_ends(page):
+    show = "document.getElementById(arguments[0]).scrollIntoView()"
+    wait = WebDriverWait(page, 20, 0.05)
+
+    def plays(page):
+        return page.find("net-play").text == "Pause"
+
     page.open(motion="no-preference")
-    assert page.find("net-play").text == "Pause"
-    wait = WebDriverWait(page, 10, 0.05)
-    wait.until(lambda page: page.find("net-play").text == "Auto-play")
+    page.script(show, "net")
+    wait.until(plays)
+    wait.until(lambda page: not plays(page))
     assert page.number("net-draw") == 5
-    # Before that, a key ends it; what is started then goes on.
+    # Before that, a key there ends it; what is started then goes on.
     page.open(motion="no-preference")
-    page.find("mean-w").send_keys(Keys.ARROW_RIGHT)
-    assert page.find("net-play").text == "Auto-play"
+    page.script(show, "net")
+    wait.until(plays)
+    page.find("net-rate").send_keys(Keys.ARROW_RIGHT)
+    assert not plays(page)
     page.click("net-play")
     time.sleep(3)
-    page.click("mean-sample")
-    assert page.find("net-play").text == "Pause"
+    page.find("net-ratio").send_keys(Keys.ARROW_RIGHT)
+    assert plays(page)
+
+
+@pytest.mark.parametrize(
+    ("name", "slider"), [("rescale", "rescale-p"), ("gaaf", "gaaf-x")]
+)
+def test_sliders_that_play(page, name, slider):
+    """They sweep their range, come back, and can be stopped."""
+    page.open(motion="no-preference")
+    start = page.find(slider).get_property("value")
+    # Listens in the page: a busy machine looks too seldom from outside.
+    page.script(
+        "const [name, slider] = arguments;"
+        "const part = document.getElementById(name);"
+        "const play = document.getElementById(`${name}-play`);"
+        "window.told = [];"
+        "new MutationObserver(() => told.push(["
+        "  play.textContent, Number(document.getElementById(slider).value)]))"
+        "  .observe(part, { subtree: true, childList: true });"
+        "part.scrollIntoView();",
+        name,
+        slider,
+    )
+    wait = WebDriverWait(page, 60, 0.1)
+    wait.until(lambda page: "Pause" in dict(page.script("return told")))
+    wait.until(lambda page: page.find(f"{name}-play").text == "Play")
+    values = [value for _, value in page.script("return told")]
+    assert page.find(slider).get_property("value") == start
+    low, high = (
+        float(page.find(slider).get_attribute(end)) for end in ("min", "max")
+    )
+    assert max(values) - min(values) > 0.9 * (high - low)
+    # By hand, and stopped where it is.
+    button = page.find(f"{name}-play")
+    button.send_keys(Keys.SPACE)
+    wait.until(lambda page: page.find(slider).get_property("value") != start)
+    button.send_keys(Keys.SPACE)
+    stopped = page.find(slider).get_property("value")
+    time.sleep(0.3)
+    assert page.find(slider).get_property("value") == stopped != start
 
 
 # 3. The rescale exponent
@@ -681,7 +629,7 @@ def test_sawtooth_is_zoomed(page):
 
 def test_page_needs_nothing_else(page):
     markup = PAGE.read_text()
-    assert len(markup.encode()) < 60_000
+    assert len(markup.encode()) < 130_000
     assert not re.search(r"https?:|src=|@import|url\((?!#)|fetch\(", markup)
     assert "default-src 'none'" in markup
     for name in ("net-many", "mean-many"):
@@ -692,11 +640,15 @@ def test_page_needs_nothing_else(page):
 
 def test_sliders_by_keyboard(page):
     sliders = page.all("input[type=range]")
-    assert len(sliders) == 11
+    assert len(sliders) == 22
+    page.script("document.getElementById('more').open = true")
     for slider in sliders:
         name = slider.get_attribute("id")
-        if name == "net-sigma":
-            page.choose("net-method", "jumpout")
+        section, _, kind = name.rpartition("-")
+        if kind == "sigma":
+            page.choose(f"{section}-method", "jumpout")
+        if name in ("a-rate", "a-ratio", "b-ratio"):
+            page.choose(f"{section}-method", "augmented")
         low, high, step = (
             float(slider.get_attribute(key)) for key in ("min", "max", "step")
         )
@@ -720,14 +672,17 @@ def test_every_control_by_tab(page):
     for method in ("augmented", "jumpout"):
         page.open()
         page.script(  # without focus, where Tab begins
-            "const select = document.getElementById('net-method');"
-            "select.value = arguments[0];"
-            "select.dispatchEvent(new Event('input'));",
+            "document.getElementById('more').open = true;"
+            "for (const section of ['net', 'a', 'b']) {"
+            "  const select = document.getElementById(`${section}-method`);"
+            "  select.value = arguments[0];"
+            "  select.dispatchEvent(new Event('input'));"
+            "}",
             method,
         )
         controls = [
             control
-            for control in page.all("a, button, input, select")
+            for control in page.all("a, button, input, select, summary")
             if control.is_displayed()
         ]
         reached = []
@@ -755,7 +710,9 @@ def test_telephone(page, scheme):
     page.move("rescale-r", 4)
     page.move("gaaf-k", 12)
     page.click("mean-inverted")
-    assert page.script(width) == 360
+    for method in (*METHODS[1:], "none", "dropout", "gaaf"):
+        page.choose("a-method", method)
+        assert page.script(width) == 360, method
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -783,7 +740,7 @@ def test_contrast(page, scheme):
 
 
 def test_readings_are_told(page):
-    for name in ("net", "mean", "rescale", "gaaf"):
+    for name in ("live", "bn", "net", "mean", "rescale", "gaaf"):
         reading = page.find(f"{name}-reading")
         assert reading.get_attribute("role") == "status"
         assert reading.aria_role == "status"

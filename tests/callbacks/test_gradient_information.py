@@ -71,6 +71,8 @@ def test_logs_results_and_history(data, tmp_path):
     assert float(lines[2].split(",")[1]) == results[list(results)[1]][1]
 
 
+@pytest.mark.few(1)
+@pytest.mark.backends
 @pytest.mark.parametrize("data", FORMS)
 def test_training_is_the_same_to_the_bit(data, tmp_path):
     states = []
@@ -87,6 +89,8 @@ def test_training_is_the_same_to_the_bit(data, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.few(1)
+@pytest.mark.backends
 @pytest.mark.parametrize("data", FORMS)
 def test_nothing_is_left_on_the_model(data):
     model = mlp()
@@ -100,6 +104,7 @@ def test_nothing_is_left_on_the_model(data):
     fit(model)
 
 
+@pytest.mark.backends
 def test_the_form_on_a_batch_is_equation_5():
     # By hand for one sample at a time, under the masks of the same pass.
     model = mlp(lambda: AugmentedDropout(0.0))
@@ -147,6 +152,8 @@ LINEAR = {
 }
 
 
+@pytest.mark.few(4)
+@pytest.mark.backends
 @pytest.mark.parametrize("kind", LINEAR)
 @pytest.mark.parametrize("calls", [1, 2])
 def test_the_terms_of_the_samples(kind, calls):
@@ -186,6 +193,7 @@ def test_the_terms_of_the_samples(kind, calls):
     np.testing.assert_allclose(got, expected, 1e-5)
 
 
+@pytest.mark.backends
 def test_terms_of_a_masked_input_are_of_the_backward_mask():
     # Of one sample mean|h δᵀ| / mean|δ| is mean|h|; here h ⊙ ε_b is h itself.
     dense = layers.Dense(3)
@@ -200,6 +208,7 @@ def test_terms_of_a_masked_input_are_of_the_backward_mask():
     assert size == pytest.approx(np.abs(X[0]).mean(), 1e-5)
 
 
+@pytest.mark.full
 def test_loss_sum_is_not_multiplied_again():
     sizes = []
     for reduction in ("sum", "sum_over_batch_size"):
@@ -228,6 +237,7 @@ def test_weight_decay_is_left_out_of_the_form_on_a_batch():
     assert sizes[0] == pytest.approx(sizes[1], rel=1e-6)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("data", FORMS)
 def test_chosen_layers_and_every_n_steps(data):
     callback = GradientInformation(data=data, layers=["top"], frequency=3)
@@ -239,6 +249,7 @@ def test_chosen_layers_and_every_n_steps(data):
     assert history["gradient_information/top"] == latest
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("data", FORMS)
 def test_every_n_steps_with_an_n_beyond_the_first_epoch(data):
     callback = GradientInformation(data=data, frequency=6)
@@ -247,6 +258,7 @@ def test_every_n_steps_with_an_n_beyond_the_first_epoch(data):
     assert callback.results["step"].tolist() == [4, 6]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("data", FORMS)
 def test_a_second_training_starts_afresh(data):
     callback = GradientInformation(data=data)
@@ -260,6 +272,7 @@ def test_a_second_training_starts_afresh(data):
     assert callback.results["epoch"].tolist() == [0]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("data", FORMS)
 def test_copies(data):
     callback = GradientInformation(data=data)
@@ -286,6 +299,7 @@ def test_layers_of_one_name_in_nested_models(data):
     assert set(history) == keys(["left/dense", "right/dense", "top"]) | {"loss"}
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("data", FORMS)
 def test_output_in_a_nested_model_and_an_activation_behind_it(data):
     values = []
@@ -306,6 +320,7 @@ def test_output_in_a_nested_model_and_an_activation_behind_it(data):
     np.testing.assert_allclose(values[0], values[2], 1e-5)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("data", FORMS)
 def test_nan_and_infinity_are_logged_and_stop_nothing(data):
     model = mlp()
@@ -350,21 +365,41 @@ def test_bad_arguments_are_refused():
         fit(mlp(), callback)
 
 
-def test_a_subclassed_model_is_refused():
+@pytest.mark.parametrize("data", FORMS)
+def test_a_subclassed_model_has_no_normalised_form(data):
     class Subclassed(keras.Model):
         def __init__(self):
             super().__init__()
-            self.dense = layers.Dense(3, activation="softmax")
+            self.first = layers.Dense(8, activation="tanh")
+            self.other = layers.Dense(3, activation="softmax", name="top")
 
         def call(self, x):
-            return self.dense(x)
+            return self.other(self.first(x))
 
-    model = Subclassed()
-    model.compile("sgd", LOSS)
-    with pytest.raises(ValueError, match="needs a Sequential or Functional"):
-        fit(model, GradientInformation(data=(X, Y)))
+    keras.utils.set_random_seed(1)
+    functional = keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dense(8, activation="tanh", name="first"),
+            layers.Dense(3, activation="softmax", name="top"),
+        ]
+    )
+    keras.utils.set_random_seed(1)
+    found = []
+    for model in (functional, Subclassed()):  # which its first step builds
+        model.compile(keras.optimizers.SGD(0.1), LOSS)
+        found.append(GradientInformation(data=data))
+        fit(model, found[-1], shuffle=False)
+    wanted = keys(["first", "top"], normalized=False)
+    assert set(found[1].results) == wanted | {"epoch"}
+    for key in wanted:
+        np.testing.assert_allclose(
+            found[0].results[key], found[1].results[key], 1e-4
+        )
+    fit(model, found[-1])  # built by now
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("data", FORMS)
 def test_the_error_is_pooled_over_all_outputs(data):
     # Of the error of two outputs, of which one has no weight in the loss.
@@ -392,6 +427,7 @@ def test_the_error_is_pooled_over_all_outputs(data):
     assert errors[0] + errors[1] == pytest.approx(errors[2], 1e-5)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_the_form_on_a_batch_in_mixed_precision(policy):
     keras.config.set_dtype_policy(policy)

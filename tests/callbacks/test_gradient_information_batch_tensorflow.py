@@ -84,6 +84,7 @@ def test_sizes_are_those_before_clipping():
     np.testing.assert_allclose(got, expected, 1e-5)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
 @pytest.mark.parametrize("steps_per_execution", [1, 2])
@@ -327,6 +328,7 @@ for one, other in zip(weights[1], weights[2]):
 """
 
 
+@pytest.mark.full
 def test_of_the_whole_gradient_under_a_mirrored_strategy():
     done = subprocess.run(
         [sys.executable, "-c", MIRRORED], capture_output=True, text=True

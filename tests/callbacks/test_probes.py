@@ -114,11 +114,15 @@ def test_logs_results_and_picture(name, tmp_path):
     assert (tmp_path / "picture.png").stat().st_size > 10_000
 
 
+@pytest.mark.few(1)
+@pytest.mark.backends
 @pytest.mark.parametrize("name", CALLBACKS)
 # JAX always compiles, torch.compile takes no Keras layers.
 @pytest.mark.parametrize(
     "jit_compile",
-    [False, True] if keras.config.backend() == "tensorflow" else ["auto"],
+    [False, pytest.param(True, marks=pytest.mark.full)]
+    if keras.config.backend() == "tensorflow"
+    else ["auto"],
 )
 def test_training_is_the_same_to_the_bit(name, jit_compile):
     states = []
@@ -137,6 +141,7 @@ def test_training_is_the_same_to_the_bit(name, jit_compile):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", CALLBACKS)
 def test_copies_chosen_layers_and_refusals(name):
     callback = copy.deepcopy(CALLBACKS[name](layers=["second"]))
@@ -150,6 +155,7 @@ def test_copies_chosen_layers_and_refusals(name):
         measure(CALLBACKS[name](), sequential(layers.Dense(1)))
 
 
+@pytest.mark.backends
 def test_net_variance_has_its_closed_form():
     # p/(1-p) Σ_i (W_ij h_i)² behind inverted dropout.
     model = sequential(
@@ -191,6 +197,7 @@ def test_a_layer_and_its_activation_are_one_net_value():
     assert keys == {"epoch", "net_variance/tanh", "net_variance/logits"}
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     "activation, saturated",
     [
@@ -332,6 +339,8 @@ def test_active_fraction_of_schedules_and_backward_dropout():
     assert "active_fraction/relu" in results
 
 
+@pytest.mark.few(2)
+@pytest.mark.backends
 @pytest.mark.parametrize(
     "rescale, a", [("mean", 1), ("batchnorm", 0.75), (0.5, 0.5)]
 )
@@ -379,6 +388,7 @@ def test_drift_is_of_one_mask_at_a_time_and_of_the_layer_behind():
     assert behind == {"one", "two"}
 
 
+@pytest.mark.backends
 def test_masks_are_drawn_anew_and_are_the_models_own():
     def build():
         keras.utils.set_random_seed(0)

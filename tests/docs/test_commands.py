@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from keras_dropx import cli
-from keras_dropx.experiments import recipes
+import dropx
+from dropx import parser
+from keras_dropx.experiments import papers
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -52,12 +53,12 @@ def test_commands_are_taken(command):
         return
     if "--help" in arguments or "--version" in arguments:
         with pytest.raises(SystemExit) as stop:
-            cli.main(arguments)
+            dropx.main(arguments)
         assert stop.value.code == 0
         return
-    options = cli._parser().parse_args(arguments)
+    options = parser.parse(arguments)
     if hasattr(options, "recipe"):
-        recipes.find(options.recipe)
+        papers.find(options.recipe)
 
 
 def test_the_page_of_the_command_shows_its_help(monkeypatch, capsys):
@@ -76,5 +77,5 @@ def test_the_page_of_the_command_shows_its_help(monkeypatch, capsys):
     ]
     for command, text in shown:
         with pytest.raises(SystemExit):
-            cli.main([*command.split(), "--help"])
+            dropx.main([*command.split(), "--help"])
         assert text == capsys.readouterr().out, command

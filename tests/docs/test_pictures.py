@@ -1,6 +1,7 @@
 """What the pictures of the docs show is what the formulas say."""
 
 import math
+import re
 import runpy
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 NAMES = {
     path.name
-    for pattern in ("masks.png", "methods-*.png")
+    for pattern in ("masks.png", "batch_norm.png", "methods-*.png")
     for path in (DOCS / "images").glob(pattern)
 }
 
@@ -31,11 +32,16 @@ def orange(array):
     return np.ma.getmaskarray(array)
 
 
+@pytest.mark.full
 def test_the_script_draws_the_pictures_of_the_docs(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["pictures.py", str(tmp_path)])
     runpy.run_path(str(DOCS / "pictures.py"), run_name="__main__")
     assert {path.name for path in tmp_path.iterdir()} == NAMES
-    pages = [page.read_text() for page in (DOCS / "methods").glob("*.md")]
+    pages = [
+        page.read_text()
+        for folder in ("methods", "guides")
+        for page in (DOCS / folder).glob("*.md")
+    ]
     for name in NAMES:
         assert (tmp_path / name).stat().st_size > 5_000
         assert (DOCS / "images" / name).stat().st_size <= 60_000
@@ -90,6 +96,7 @@ def test_sampled_drift_agrees_with_the_formula(pictures, p, a):
         assert error < 0.01 * expected
 
 
+@pytest.mark.full
 def test_points_of_the_drifts_lie_on_their_lines(pictures):
     for axis in pictures["rescale"]().axes[:2]:
         for line, points in zip(axis.lines[::2], axis.lines[1::2], strict=True):
@@ -97,11 +104,35 @@ def test_points_of_the_drifts_lie_on_their_lines(pictures):
             np.testing.assert_allclose(points.get_ydata(), expected, rtol=0.01)
 
 
+@pytest.mark.full
 def test_exponent_that_keeps_the_variance(pictures):
     lines = pictures["rescale"]().axes[2].lines
     for line, p in zip(lines, (0.1, 0.3, 0.5), strict=False):
         for r, a in zip(*line.get_data(), strict=True):
             assert pictures["drift"](p, a, r)[1] == pytest.approx(1)
+
+
+def test_accuracies_before_batch_norm_are_those_of_the_report(pictures):
+    report = (DOCS / "reproductions" / "digits" / "jumpout.md").read_text()
+    left, right = pictures["batch_norm"]().axes
+    drawn = {line.get_label(): line.get_data() for line in left.lines}
+    for number, name in enumerate(("as trained", "re-estimated")):
+        for rate, mean in zip(*drawn[name], strict=True):
+            if rate:
+                row = rf"^\| dropout {rate:.2g} (?:\| ([\d.]+) ± [\d.]+ ){{2}}"
+                row = row.replace("{2}", f"{{{number + 1}}}")
+                found = re.search(row, report, re.M)[1]
+                assert mean == pytest.approx(float(found), abs=0.006)
+    pairs = [line for line in right.lines if len(line.get_xdata()) == 2]
+    assert len(pairs) == 3 * 31
+    means = [line.get_ydata()[0] for line in right.lines if line not in pairs]
+    rows = re.findall(
+        r"^\| (?:no dropout|dropout|dropout\+III) "
+        r"\| ([\d.]+) ± [\d.]+ \| ([\d.]+) ± [\d.]+ ",
+        report.partition("## jumpout-table-2")[2].partition("\n## ")[0],
+        re.M,
+    )
+    np.testing.assert_allclose(means, np.array(rows, float).ravel(), atol=0.006)
 
 
 def test_rates_of_jumpout(pictures):

@@ -9,6 +9,7 @@ import keras_dropx
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example_runs_in_under_100_lines(path, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # for what it writes
@@ -20,6 +21,9 @@ def test_example_runs_in_under_100_lines(path, capsys, monkeypatch, tmp_path):
     if path.stem == "quick_start":
         trained, reloaded = printed.splitlines()
         assert trained.split(":")[1] == reloaded.split(":")[1]
+    if path.stem.startswith("does_it_help"):
+        sentence = printed.splitlines()[0]
+        assert sentence.count(" ") > 5 and "no dropout" in printed
     if path.stem == "look_inside_training":
         assert_directions(script["measured"])
     if path.stem == "tune_sigma_and_backward_ratio":
@@ -113,6 +117,7 @@ def assert_methods_have_their_parameters(script):
         names = {
             "augmented": ("dropout_rate", "dropout_backward_rate"),
             "jumpout": ("dropout_sigma",),
+            "none": (),
         }.get(method, ("dropout_rate",))
         assert_in({name: RANGES[name] for name in names}, values)
         methods.add(method)

@@ -1,8 +1,8 @@
 import numpy as np
 
-from keras_dropx.experiments.checkpoint import Checkpoint
+from keras_dropx.experiments.records import Checkpoint
 
-SETTINGS = {"arm": "plain", "drops": (0.5,)}
+SETTINGS = {"method": "plain", "drops": (0.5,)}
 
 
 def saved(path, settings=SETTINGS):
@@ -30,12 +30,38 @@ def test_none_torn_or_of_other_settings_there_is_none(tmp_path):
     path = tmp_path / "a.npz"
     assert Checkpoint(path, SETTINGS).load() is None
     saved(path)
-    assert Checkpoint(path, {**SETTINGS, "arm": "gaaf"}).load() is None
+    assert Checkpoint(path, {**SETTINGS, "method": "gaaf"}).load() is None
     assert Checkpoint(path, SETTINGS).load() is not None
     path.write_bytes(path.read_bytes()[:200])
     assert Checkpoint(path, SETTINGS).load() is None
     path.write_bytes(b"")
     assert Checkpoint(path, SETTINGS).load() is None
+
+
+def test_any_damage_counts_as_none(tmp_path):
+    """A byte changed anywhere, or the end cut off."""
+    path = tmp_path / "a.npz"
+    checkpoint = saved(path)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 + place % 255
+        path.write_bytes(damaged)
+        assert checkpoint.load() is None, place
+        path.write_bytes(whole[:place])
+        assert checkpoint.load() is None, place
+    path.write_bytes(whole)
+    assert checkpoint.load() is not None
+    path.unlink()
+    path.mkdir()
+    assert checkpoint.load() is None
+
+
+def test_what_a_killed_write_left_goes_with_it(tmp_path):
+    checkpoint = saved(tmp_path / "a.npz")
+    (tmp_path / "a.npz.0123.new").write_bytes(b"half")
+    checkpoint.remove()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_removed_twice_is_no_error(tmp_path):

@@ -120,6 +120,7 @@ def test_every_network_is_listed_and_tested():
     assert {*SITES, "convnet_bn", "gaaf_mlp", "mlp"} == set(networks.__all__)
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("name", networks.__all__)
 def test_dropout_is_called_once_per_site_from_input_to_output(name):
     made = []
@@ -203,6 +204,7 @@ def test_a_step_of_training_runs(name):
     assert model.output.dtype == "float32"
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("name", networks.__all__)
 def test_logits_are_float32_under_mixed_precision(name):
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -214,6 +216,7 @@ def test_logits_are_float32_under_mixed_precision(name):
     assert model.layers[-2].output.dtype == "bfloat16"
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("name", SMALLEST)
 def test_images_that_are_too_small_are_refused(name):
     network, size = getattr(networks, name), SMALLEST[name]
@@ -229,6 +232,7 @@ def test_images_that_are_too_small_are_refused(name):
             network(shape, 7, **options)
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("name", SMALLEST)
 def test_images_need_not_be_square_but_for_some(name):
     network, shape = getattr(networks, name), (16, 19, 2)
@@ -248,6 +252,7 @@ def test_wide_resnet_refuses_other_depths():
             networks.wide_resnet((8, 8, 1), 7, depth=depth)
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("name", SCALED)
 def test_scale_leaves_one_channel_but_as_many_logits(name):
     model, _ = build(name, scale=1e-6)
@@ -257,6 +262,7 @@ def test_scale_leaves_one_channel_but_as_many_logits(name):
     assert full.default == 1.0
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("name", [*SCALED, "wide_resnet", "srivastava_mlp"])
 def test_layers_have_stable_names_and_kernels_of_their_own(name):
     model, _ = build(name)

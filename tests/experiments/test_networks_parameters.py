@@ -46,6 +46,7 @@ SMALL_CONVS += conv(3, 128, 128)
 
 
 # The hand count, and the published number with the precision it has.
+@pytest.mark.few(5)
 @pytest.mark.parametrize(
     ("network", "shape", "options", "by_hand", "published"),
     [

@@ -8,6 +8,15 @@ from keras_dropx.experiments.baselines import SmoothedGradientDense
 RNG = np.random.default_rng(0)
 
 
+@pytest.mark.parametrize("epochs", [1, 3, 10, 24, 100])
+def test_probes_are_spread_and_end_with_the_last_epoch(epochs):
+    found = sorted(probes.spread(10, epochs) & set(range(epochs)))
+    assert found[-1] == epochs - 1
+    assert len(found) == min(epochs, 10)
+    if epochs >= 10:
+        assert max(np.diff(found)) <= -(-epochs // 10)
+
+
 def test_smoothed_layers_have_the_net_values_of_their_kernel():
     """The saturation is of z, also where tanh is inside the layer."""
 

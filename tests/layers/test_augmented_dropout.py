@@ -115,6 +115,7 @@ def test_without_backward_rate_the_gradient_is_that_of_dropout(rate, vjp):
     np.testing.assert_array_equal(dx, gradient)
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("backward_rate", BACKWARD_RATES)
 def test_law_of_the_nested_masks(
@@ -136,6 +137,7 @@ def test_law_of_the_nested_masks(
     assert constant(dx) == pytest.approx(ideal, rel=tolerance)
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("backward_rate", BACKWARD_RATES)
 def test_law_of_the_independent_masks(

@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import os
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
@@ -38,6 +40,7 @@ assert abs(agree - 0.5) < 4 * 0.5 / np.sqrt(first.size), agree
 """
 
 
+@pytest.mark.full
 def test_data_parallel_trains_and_shards_draw_independent_masks():
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True

@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import tensorflow as tf
 cpus = tf.config.list_physical_devices("CPU")
@@ -77,6 +79,7 @@ assert np.isfinite(history["loss"]).all()
 """
 
 
+@pytest.mark.full
 def test_replicas_draw_different_and_reproducible_masks():
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True

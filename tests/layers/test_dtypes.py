@@ -9,6 +9,7 @@ if keras.config.backend() == "jax":
     POLICIES.remove("float64")  # JAX computes in float32 unless switched
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_fit_stays_finite_over_200_steps(policy):
     keras.config.set_dtype_policy(policy)

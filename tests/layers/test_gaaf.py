@@ -215,6 +215,62 @@ def test_half_precision_is_finite_and_close(activation, dtype, frequency, vjp):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"frequency": 1e30},
+        {"frequency": 3.4e38},
+        {"frequency": 2e-38},
+        {"amplitude": 3e38},
+        {"amplitude": 1e10, "frequency": 1e-20},
+        {"width": 2e-38},
+        {"width": 3.4e38, "frequency": 3.4e38},
+    ],
+)
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_the_largest_arguments_give_no_nan(activation, arguments, dtype, vjp):
+    x = [0.0, 1e-30, -1e-30, 0.3, -0.3, 5.0, -5.0, 6e4, -6e4]
+    x += [] if dtype == "float16" else [1e38, -1e38]
+    y, dx = vjp(GAAF(activation, **arguments), keras.ops.cast(x, dtype))
+    for array in (y, dx):
+        array = keras.ops.convert_to_numpy(keras.ops.cast(array, "float32"))
+        assert not np.any(np.isnan(array))
+    if "amplitude" not in arguments and arguments.get("frequency", 0) > 1:
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(keras.ops.cast(y, "float32")),
+            keras.ops.convert_to_numpy(
+                keras.ops.cast(
+                    keras.activations.get(activation)(keras.ops.cast(x, dtype)),
+                    "float32",
+                )
+            ),
+            rtol=0.01,
+            atol=1e-30,
+        )
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"frequency": 1e39}, "`frequency`. Expected a number that float32"),
+        ({"frequency": 1e-39}, "`frequency`. Expected a number that float32"),
+        ({"width": 1e-39}, "`width`. Expected a number that float32 holds"),
+        ({"amplitude": 1e39}, "Expected `amplitude` and the height"),
+        ({"amplitude": 1e30, "frequency": 1e-20}, "the height of the sawt"),
+    ],
+)
+def test_what_float32_does_not_hold_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        GAAF("tanh", **arguments)
+    layer = GAAF("tanh")
+    (name, value), *_ = arguments.items()
+    if len(arguments) == 1:
+        with pytest.raises(ValueError, match=message):
+            setattr(layer, name, value)
+        assert layer.get_config() == GAAF("tanh", name=layer.name).get_config()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 @pytest.mark.parametrize("training", [False, True])
 def test_it_returns_the_dtype_it_is_given(dtype, training):
     x = keras.ops.ones((3,), dtype)

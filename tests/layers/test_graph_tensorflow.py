@@ -67,6 +67,7 @@ def test_the_mask_is_kept_as_bool_for_the_backward_pass():
     assert all(op.inputs[0].dtype == tf.bool for op in selects)
 
 
+@pytest.mark.full
 def test_fit_trains_under_xla():
     model = keras.Sequential(
         [

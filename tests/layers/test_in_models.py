@@ -336,6 +336,7 @@ def test_copies_draw_the_same_as_keras_dropout_lets_them(make, duplicate, vjp):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.few(3)
 def test_a_keras_mask_passes_through(make):
     inputs = keras.Input((None,), dtype="int32")
     embedding = keras.layers.Embedding(10, 5, mask_zero=True)
@@ -371,6 +372,7 @@ def functional(layer):
     return keras.Model(inputs, keras.layers.Dense(1)(hidden))
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     "name, build, policy",
     [
@@ -414,6 +416,7 @@ def test_inputs_of_higher_rank_train(name, rank):
     assert np.isfinite(model.evaluate(x, np.ones((5, 1)), verbose=0))
 
 
+@pytest.mark.few(3)
 def test_a_model_has_the_weights_of_one_with_dropout(make, tmp_path):
     ours = small_model(make())
     plain = small_model(keras.layers.Dropout(0.3))
@@ -442,6 +445,7 @@ for path in folder.glob("*.keras"):
 """
 
 
+@pytest.mark.full
 def test_saved_models_load_in_a_fresh_process(tmp_path):
     models = {name: small_model(make(seed=3)) for name, make in MAKERS.items()}
     models["gaaf"] = small_model(GAAF("tanh", width=0.5))

@@ -226,7 +226,8 @@ def test_drawn_rates_have_the_law_of_the_half_normal(vjp, assert_share):
 
 
 def test_one_rate_is_shared_by_the_batch_and_changes_by_the_step(vjp):
-    layer = Jumpout(sigma=0.3, adaptive=False, seed=1)
+    # At σ = 0.1 no rate is the highest one, which several could have.
+    layer = Jumpout(sigma=0.1, adaptive=False, seed=1)
     x = np.ones((10, 50), "float32")
     scales = [np.unique(y[y != 0]) for y in (vjp(layer, x)[0] for _ in "12345")]
     assert all(len(scale) == 1 for scale in scales)
@@ -334,6 +335,7 @@ def test_it_drops_the_units_that_dropout_of_its_seed_drops(rate, adaptive, vjp):
     np.testing.assert_array_equal(y == 0, expected == 0)
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("backward_rate", [1e-4, 0.01, 0.5])
 @pytest.mark.parametrize(
     "kind", [{"sigma": 0.1}, {"rate": 0.2}, {"rate": 1e-3}]
@@ -342,7 +344,7 @@ def test_it_drops_the_units_that_dropout_of_its_seed_drops(rate, adaptive, vjp):
 def test_backward_rate_is_the_ratio_among_the_kept(
     backward_rate, kind, adaptive, vjp, assert_share
 ):
-    x = np.ones(4_000_000, "float32")
+    x = np.ones(1_000_000, "float32")
     x[::2] = -1
     kwargs = {**kind, "adaptive": adaptive, "seed": 8}
     y, dx = vjp(Jumpout(backward_rate=backward_rate, **kwargs), x)
@@ -358,6 +360,6 @@ def test_backward_rate_is_the_ratio_among_the_kept(
 
 @pytest.mark.parametrize("q", [0.5, 0.05])
 def test_small_adaptive_rates_are_resolved(q, vjp, assert_share):
-    x = np.where(np.arange(8_000_000) < 8_000_000 * q, 1, -1)
+    x = np.where(np.arange(1_000_000) < 1_000_000 * q, 1, -1)
     y, _ = vjp(Jumpout(rate=1e-4, seed=8), x.astype("float32"))
     assert_share(np.count_nonzero(y == 0), x.size, 1e-4 / q)

@@ -159,6 +159,7 @@ CASES = {
 }
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(
     "dtype, error", [("float64", 1e-12), ("float32", 1e-6)]
@@ -588,6 +589,7 @@ def test_used_twice_it_is_shared_after_loading(tmp_path):
 
 
 # torch.compile takes no Keras layers.
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "jit_compile", [False] if BACKEND == "torch" else [False, True]
 )
@@ -602,5 +604,5 @@ def test_fit_learns(jit_compile):
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 96)
     x = rng.normal(size=(96, 8, 8, 1)) + y[:, None, None, None]
-    model.fit(x, y, epochs=12, verbose=0)
+    model.fit(x, y, epochs=24, verbose=0)
     assert model.evaluate(x, y, verbose=0)[1] > 0.8

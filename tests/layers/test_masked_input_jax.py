@@ -35,6 +35,7 @@ def products(layer, shape):
     return len(re.findall(r" (?:dot|convolution|custom-call)\(", hlo))
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("kind", LAYERS)
 def test_no_more_products_than_the_plain_layer(kind):
     shape, build = LAYERS[kind]

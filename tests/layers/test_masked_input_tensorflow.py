@@ -62,6 +62,7 @@ def products_in_hlo(step, x):
     return len(XLA.findall(hlo))
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("kind", LAYERS)
 @pytest.mark.parametrize(
     "count, jit_compile",

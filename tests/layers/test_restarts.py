@@ -56,6 +56,7 @@ def train(kind, folder, result, kill):
     return subprocess.run(command, capture_output=True, text=True)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ["sequential", "nested"])
 def test_a_killed_fit_resumes_to_the_same_bits(kind, tmp_path):
     """Five steps an epoch; the kill is in the middle of the fourth epoch."""

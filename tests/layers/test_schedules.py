@@ -27,6 +27,7 @@ MAKERS = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", MAKERS)
 def test_rate_of_each_call_is_that_of_its_step(name, mode, vjp, assert_share):
     layer = MAKERS[name](

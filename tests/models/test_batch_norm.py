@@ -4,6 +4,7 @@ import pytest
 
 from keras_dropx.layers import AugmentedDropout
 from keras_dropx.models import reestimate_batch_norm
+from keras_dropx.models.batch_norm import statistics_estimator
 
 RNG = np.random.default_rng(0)
 
@@ -24,6 +25,7 @@ def trained(model, x):
     return model
 
 
+@pytest.mark.backends
 def test_statistics_are_the_means_of_the_batches_without_noise():
     x = RNG.normal(2, 3, size=(70, 6)).astype("float32")
     model = trained(network(), x)
@@ -54,6 +56,7 @@ def test_statistics_are_the_means_of_the_batches_without_noise():
         )
 
 
+@pytest.mark.backends
 def test_everything_else_is_the_same_to_the_bit():
     x = RNG.normal(size=(50, 6)).astype("float32")
     model = trained(network(), x)
@@ -130,10 +133,165 @@ def test_the_copy_is_compiled_and_keeps_what_layers_compute():
     np.testing.assert_allclose(statistics[1], 1, atol=1e-4)
 
 
-def test_batch_norm_inside_of_another_layer_is_refused():
-    inner = keras.layers.TimeDistributed(keras.layers.BatchNormalization())
-    model = keras.Sequential(
-        [keras.Input((4, 6)), keras.layers.BatchNormalization(), inner]
+class Normalizer(keras.Model):
+    """A Functional model with a constructor of its own."""
+
+    def __init__(self, size):
+        inputs = keras.Input((size,))
+        x = keras.layers.BatchNormalization()(inputs)
+        super().__init__(inputs, keras.layers.Dropout(0.5)(x))
+
+
+def test_a_class_that_is_left_behind_is_one_warning():
+    model = keras.Sequential([Normalizer(6), Normalizer(6)])
+    model.compile("sgd", "mse")
+    x = RNG.normal(3, 1, size=(10, 6)).astype("float32")
+    with pytest.warns(UserWarning, match="stay behind") as caught:
+        copy = reestimate_batch_norm(model, x)
+    # PyTorch warns too, of other things.
+    (found,) = (w for w in caught if "stay behind" in str(w.message))
+    assert found.filename == __file__
+    assert copy.compiled
+    assert reestimate_batch_norm(model, x, in_place=True) is model
+
+
+class Block(keras.layers.Layer):
+    """Batch normalisation in a layer, after dropout."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dropout = keras.layers.Dropout(0.5)
+        self.norm = keras.layers.BatchNormalization()
+        self.fixed = keras.layers.BatchNormalization()
+
+    def call(self, x, training=None):
+        x = self.norm(self.dropout(x, training=training), training=training)
+        return self.fixed(x, training=False)
+
+
+class Subclassed(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.blocks = [Block(), Block()]
+
+    def call(self, x, training=None):
+        for block in self.blocks:
+            x = block(x, training=training)
+        return x
+
+    def predict_step(self, *args):
+        return super().predict_step(*args[:-1], args[-1] / 100)
+
+
+def test_any_depth_in_place_by_way_of_the_models_own_predict_step():
+    x = RNG.normal(200, 300, size=(70, 6)).astype("float32")
+    model = Subclassed()
+    model(x)
+    before = [keras.ops.convert_to_numpy(v) for v in model.variables]
+    assert reestimate_batch_norm(model, x, in_place=True) is model
+    norm = model.blocks[0].norm
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(norm.moving_mean), x.mean(0) / 100, 1e-4
     )
-    with pytest.raises(ValueError, match="inside of another layer.*'time_dist"):
-        reestimate_batch_norm(model, np.ones((4, 4, 6)))
+    variances = [x[i : i + 32].var(0) / 1e4 for i in (0, 32, 64)]
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(norm.moving_variance),
+        np.average(variances, 0, [32, 32, 6]),
+        1e-4,
+    )
+    # What is normalised by the batch has mean 0 and variance 1.
+    second = model.blocks[1].norm.moving_variance
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(second), 1, 5e-2)
+    # All else is as it was: seeds, and what is always in inference mode.
+    moved = {
+        id(variable)
+        for block in model.blocks
+        for variable in (block.norm.moving_mean, block.norm.moving_variance)
+    }
+    for variable, value in zip(model.variables, before, strict=True):
+        same = np.array_equal(keras.ops.convert_to_numpy(variable), value)
+        assert same == (id(variable) not in moved), variable.path
+
+
+def test_inside_of_time_distributed():
+    inner = keras.layers.BatchNormalization()
+    model = keras.Sequential(
+        [keras.Input((4, 6)), keras.layers.TimeDistributed(inner)]
+    )
+    x = RNG.normal(3, 1, size=(10, 4, 6)).astype("float32")
+    reestimate_batch_norm(model, x, in_place=True)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(inner.moving_mean), x.mean((0, 1)), 1e-5
+    )
+
+
+class Batches(keras.utils.PyDataset):
+    x = RNG.normal(3, 1, size=(40, 6)).astype("float32")
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return self.x[20 * index : 20 * index + 20], np.zeros(20)
+
+
+def sources():
+    x = Batches.x
+    yield [x]
+    yield Batches()
+    yield keras.ops.convert_to_tensor(x)
+    yield ((x[i : i + 20],) for i in (0, 20))
+    yield ((x[i : i + 20], x[:20]) for i in (0, 20))
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        yield tf.data.Dataset.from_tensor_slices(x).batch(20)
+        yield tf.data.Dataset.from_tensor_slices((x, x)).batch(20)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_inputs_that_predict_takes():
+    model = network()
+    expected = reestimate_batch_norm(model, Batches.x, batch_size=20)
+    for x in sources():
+        copy = reestimate_batch_norm(model, x, batch_size=20)
+        for one, other in zip(
+            copy.get_weights(), expected.get_weights(), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"x": np.ones((1, 6))}, "`x`. Expected at least two samples"),
+        ({"x": np.ones((0, 6))}, "`x`. Expected at least one sample"),
+        ({"x": np.float32(1)}, "`x`. Expected arrays"),
+        ({"x": None}, "`x`. Expected arrays"),
+        ({"x": []}, "`x`. Expected arrays"),
+        ({"x": iter([1])}, "`x`. Expected arrays"),
+        ({"batch_size": False}, "`batch_size`. Expected a positive integer"),
+        ({"batch_size": 0}, "`batch_size`. Expected a positive integer"),
+        ({"batch_size": 10**400}, "`batch_size`. Expected a positive integer"),
+        ({"in_place": 1}, "`in_place`. Expected True or False"),
+        ({"model": 3}, "`model`. Expected a `keras.Model`"),
+        ({"model": Subclassed()}, "Expected a built model"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    arguments = {"model": network(), "x": np.ones((4, 6)), **arguments}
+    with pytest.raises(ValueError, match=message):
+        reestimate_batch_norm(**arguments)
+
+
+def test_the_model_is_not_touched():
+    model = network()
+    x = RNG.normal(size=(40, 6)).astype("float32")
+    attributes = [dict(vars(layer)) for layer in model._flatten_layers()]
+    estimate = statistics_estimator(model)
+    first = estimate(x, 32)
+    for one, other in zip(estimate(x, 32), first, strict=True):
+        np.testing.assert_array_equal(one, other)
+    after = [dict(vars(layer)) for layer in model._flatten_layers()]
+    for one, other in zip(attributes, after, strict=True):
+        assert one.keys() == other.keys()

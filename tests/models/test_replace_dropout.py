@@ -59,6 +59,7 @@ def test_sequential():
     assert type(model.get_layer("drop")) is layers.Dropout
 
 
+@pytest.mark.backends
 def test_the_copy_trains_compiled_and_the_model_stays():
     model = sequential()
     before = model.get_weights()
@@ -107,6 +108,7 @@ def nested():
     )
 
 
+@pytest.mark.backends
 def test_nested_shared_several_inputs_and_outputs():
     model = nested()
     kinds = []
@@ -237,6 +239,7 @@ def test_settings_changed_after_compile_count():
     assert new.run_eagerly
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("auto_scale_loss", [True, False])
 def test_loss_scaling_is_as_it_was(auto_scale_loss):
     keras.config.set_dtype_policy("mixed_float16")
@@ -275,7 +278,7 @@ class OwnCompile(keras.Model):
 class OwnConstructor(keras.Model):
     def __init__(self, units):
         inputs = keras.Input((8,))
-        super().__init__(inputs, layers.Dropout(0.5)(inputs))
+        super().__init__(inputs, layers.Dropout(0.5)(layers.Dense(8)(inputs)))
 
 
 class Subclassed(keras.Model):
@@ -312,21 +315,48 @@ def test_own_compile_is_refused_unless_it_is_left_to_the_user():
 def test_subclassed_models_are_refused_with_reason_and_remedy():
     with pytest.raises(
         ValueError,
-        match="code that cannot be rewritten. Build the network with the "
-        "functional API, or give its class the layer to use as an argument. "
-        "Received: <Subclassed",
+        match="code that cannot be rewritten. Pass `in_place=True`, or build "
+        "the network with the functional API. Received: <Subclassed",
     ):
         replace_dropout(Subclassed(), augmented)
-    with pytest.raises(
-        ValueError,
-        match="constructor of OwnConstructor takes other arguments.*"
-        r"`keras.Model\(model.inputs, model.outputs\)`",
-    ):
-        replace_dropout(OwnConstructor(3), augmented)
-    model = OwnConstructor(3)
-    plain = keras.Model(model.inputs, model.outputs)
-    new = replace_dropout(plain, augmented)
-    assert type(new.layers[1]) is AugmentedDropout
+
+
+def test_own_constructors_leave_a_plain_model_and_one_warning():
+    inner = OwnConstructor(3)
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, layers.Dropout(0.2)(inner(inputs)))
+    model.compile("sgd", "mse")
+    for each, count in ((inner, 1), (model, 2)):
+        with pytest.warns(
+            UserWarning,
+            match="plain `keras.Model`s, because the constructors.*stay "
+            r"behind: '.*' \(OwnConstructor\)$",
+        ) as caught:
+            new = replace_dropout(each, augmented)
+        # torch warns of its own parts besides.
+        ours = [w for w in caught if "stay behind" in str(w.message)]
+        assert len(ours) == 1 and ours[0].filename == __file__
+        assert type(new) is type(model)
+        flat = new._flatten_layers()
+        assert sum(type(x) is AugmentedDropout for x in flat) == count
+        np.testing.assert_array_equal(
+            *(one.predict(X, verbose=0) for one in (new, each))
+        )
+        assert new.name == each.name
+    assert new.compiled and new.loss == "mse"
+    new.fit(X, X, verbose=0)
+
+
+class OwnStack(keras.Sequential):
+    def __init__(self, units):
+        super().__init__([keras.Input((8,)), layers.Dropout(0.5)])
+
+
+def test_a_sequential_with_its_own_constructor():
+    with pytest.warns(UserWarning, match="stay behind: .*OwnStack"):
+        new = replace_dropout(OwnStack(3), augmented)
+    assert type(new) is keras.Sequential
+    assert type(new.layers[0]) is AugmentedDropout
 
 
 class NoConfig(layers.Layer):
@@ -349,7 +379,7 @@ def test_a_layer_that_cannot_be_copied_is_named():
         ValueError,
         match=r"Layer 'no_config.*' \(NoConfig\) cannot be copied. Its class "
         "needs a `get_config` that its constructor takes back, of registered "
-        "objects. The error was: TypeError: Error when deserializing",
+        "objects; or pass `in_place=True`. The error was: TypeError: Error",
     ):
         replace_dropout(model, augmented)
 
@@ -451,6 +481,7 @@ def test_batch_norm_statistics_are_copied():
     assert_same(replace_dropout(model, augmented), model, X)
 
 
+@pytest.mark.backends
 def test_weight_files_fit_both(tmp_path):
     model = sequential()
     new = replace_dropout(model, augmented)
@@ -460,6 +491,7 @@ def test_weight_files_fit_both(tmp_path):
     assert_same(new, model, X)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "name, sites", [("EfficientNetB0", 10), ("MobileNet", 1)]
 )
@@ -497,7 +529,9 @@ def test_dropout_inside_other_layers_is_listed():
     with pytest.warns(
         UserWarning,
         match="The dropout inside these layers is not replaced: 'attention' "
-        r"\(MultiHeadAttention\), 'rnn' \(Bidirectional\)$",
+        r"\(MultiHeadAttention\), 'rnn' \(Bidirectional\)\. 'attention' "
+        r"\(MultiHeadAttention\): .*`in_place=True` reaches it\. 'rnn' "
+        r"\(Bidirectional\): recurrent cells draw by themselves.*instead$",
     ) as caught:
         new = replace_dropout(model, augmented)
     assert len(caught) == 1 and caught[0].filename == __file__

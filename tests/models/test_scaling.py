@@ -38,6 +38,7 @@ def test_the_kernel_is_scaled_and_the_bias_is_not(scale, factor):
     assert bias.tolist() == [1]
 
 
+@pytest.mark.backends
 def test_the_rules_keep_the_mean_of_a_net_value():
     model = network()
     top = model.get_layer("top")

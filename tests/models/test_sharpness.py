@@ -16,6 +16,7 @@ def linear(**kwargs):
     return model
 
 
+@pytest.mark.backends
 def test_a_linear_model_has_the_parabola_of_least_squares():
     model = linear()
     kernel, bias = model.get_weights()
@@ -33,6 +34,7 @@ def test_a_linear_model_has_the_parabola_of_least_squares():
         np.testing.assert_allclose(curvature, 2 * np.mean((X @ d) ** 2), 1e-3)
 
 
+@pytest.mark.full
 def test_a_rescaled_network_is_as_sharp():
     model = keras.Sequential(
         [
@@ -49,6 +51,7 @@ def test_a_rescaled_network_is_as_sharp():
     np.testing.assert_allclose(after.losses, before.losses, 1e-4)
 
 
+@pytest.mark.full
 def test_regularization_is_left_out_and_weights_are_put_back():
     model = linear(kernel_regularizer=keras.regularizers.L2(10.0))
     plain = linear()
@@ -82,6 +85,7 @@ def test_seeds():
     assert not np.array_equal(one, other)
 
 
+@pytest.mark.full
 def test_units_of_a_transposed_convolution():
     layer = layers.Conv2DTranspose(3, 2, use_bias=False)
     model = keras.Sequential([keras.Input((2, 2, 2)), layer])
@@ -102,12 +106,18 @@ def test_units_of_a_transposed_convolution():
         ({"directions": 0}, "`directions`. Expected a positive integer"),
         ({"steps": 4}, "`steps`. Expected an odd integer of at least 3"),
         ({"steps": 1}, "`steps`. Expected an odd integer of at least 3"),
+        ({"directions": True}, "`directions`. Expected a positive integer"),
+        ({"batch_size": False}, "`batch_size`. Expected a positive integer"),
+        ({"seed": -1}, "`seed`. Expected an integer from 0"),
         ({"radius": 0}, "`radius`. Expected a finite number greater than 0"),
+        ({"y": None}, "`y`. Expected arrays of targets, as many as inputs"),
+        ({"y": np.float32(1)}, "`y`. Expected arrays of targets"),
+        ({"y": Y[:3]}, "`y`. Expected arrays of targets, as many as inputs"),
     ],
 )
 def test_bad_numbers_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        sharpness(linear(), X, Y, **arguments)
+        sharpness(linear(), **{"x": X, "y": Y, **arguments})
 
 
 def test_a_model_without_a_loss_is_refused():

@@ -58,10 +58,11 @@ def test_active_fraction_does_not_saturate_beyond_2_to_24(mode, run):
         (0.0, 0.5, 0.0),
     ],
 )
-@pytest.mark.parametrize("as_tensor", [False, True])
-def test_normalized_rate_is_the_clipped_quotient(rate, q, expected, as_tensor):
-    if as_tensor:
+@pytest.mark.parametrize("tensors", ["", "q", "rate q"])
+def test_normalized_rate_is_the_clipped_quotient(rate, q, expected, tensors):
+    if "rate" in tensors:
         rate = np.float32(rate)
-    q = keras.ops.convert_to_tensor(q, "float32")
+    if "q" in tensors:
+        q = keras.ops.convert_to_tensor(q, "float32")
     normalized = jumpout.normalized_rate(rate, q, 0.6)
     assert float(normalized) == pytest.approx(expected, rel=1e-6)

@@ -16,11 +16,13 @@ WORDS = np.arange(65536)
 
 def as_words(high, low):
     # A row of its own for each word.
-    high, low = (
-        part[..., np.newaxis].astype("uint16")
-        for part in np.broadcast_arrays(high, low)
+    dtype = random.words(keras.random.SeedGenerator(0).next(), ()).high.dtype
+    return random.Words(
+        *(
+            keras.ops.cast(part[..., np.newaxis].astype("int32"), dtype)
+            for part in np.broadcast_arrays(high, low)
+        )
     )
-    return random.Words(high, low)
 
 
 def kept(high, low, threshold):
@@ -204,6 +206,16 @@ def test_half_normal_rate_is_exact_at_the_extreme_words():
     # |N| of the last 2^-21 to 2^-25 of its law
     tail = [statistics.NormalDist().inv_cdf(1 - 2.0**-k) for k in (22, 26)]
     assert 0.1 * tail[0] < high < 0.1 * tail[1]
+
+
+def test_a_list_of_two_words_gives_the_rate_of_a_tensor():
+    for pair in ([0, 0], [300, 40_000], [47_000, 1], [65_535, 65_535]):
+        words = random.Words(np.array(pair, "uint16"))
+        expected = masks.half_normal_rate(words, 0.1, 0.01, 0.9)
+        rate = masks.half_normal_rate(random.Words(pair), 0.1, 0.01, 0.9)
+        assert isinstance(rate, float)
+        # erfinv of float32 loses digits near 1.
+        assert rate == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_sigma_0_gives_the_lowest_rate_whatever_the_word():

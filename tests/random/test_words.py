@@ -4,6 +4,7 @@ import pytest
 
 from keras_dropx import random
 
+BACKEND = keras.config.backend()
 SHAPES = [(), (1,), (7,), (3, 5), (1001,), (2, 3, 4, 5), (0, 3)]
 STREAMS = [random.FORWARD, random.BACKWARD, random.RATE]
 
@@ -65,7 +66,7 @@ def test_extension_leaves_the_high_words_as_they_are():
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_words_are_uniform_on_all_65536_levels(stream):
-    for part in numpy_words((10_000_000,), stream):
+    for part in numpy_words((2_000_000,), stream):
         counts = np.bincount(part, minlength=65536)
         assert len(counts) == 65536
         expected = part.size / 65536
@@ -90,6 +91,13 @@ def test_streams_calls_and_seeds_are_uncorrelated():
     for i, first in enumerate(drawn):
         for second in drawn[:i]:
             assert_uncorrelated(first, second)
+
+
+@pytest.mark.parametrize("value", [3, 0.25, [1, 65_535]])
+def test_numbers_on_the_host_are_those_of_the_tensor(value):
+    numbers = random.on_host(keras.ops.convert_to_tensor(value))
+    assert isinstance(numbers, type(value)) == (BACKEND == "torch")
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(numbers), value)
 
 
 def test_next_seed_advances_the_generator_once():

@@ -1,5 +1,6 @@
 """The files for GitHub and for citing say what is so."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -10,11 +11,31 @@ import yaml
 import keras_dropx
 
 ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / ".ci" / "run"
+# What each part of the script makes.
+TARGETS = {
+    "lint": "lint",
+    "docs": "docs",
+    "wheel": "test-wheel",
+    "tensorflow": "test-covered",
+    "jax": "test-jax full-jax",
+    "oldest": "test-oldest",
+    "torch": "test-torch",
+    "hub": "test-hub",
+    "browser": "test-browser",
+    "gpu-plan": "gpu-plan",
+}
+PARTS = list(TARGETS)
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
 def read(path):
     return yaml.safe_load((ROOT / path).read_text())
+
+
+def program(path, body):
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
 
 
 def steps(workflow):
@@ -27,7 +48,10 @@ def test_workflow_has_few_rights_a_limit_and_pinned_actions(path):
     workflow = read(path)
     assert workflow["permissions"] == {"contents": "read"}
     for name, job in workflow["jobs"].items():
-        rights = {"publish": {"id-token": "write"}}.get(name)
+        rights = {
+            "publish": {"id-token": "write"},
+            "deploy": {"id-token": "write", "pages": "write"},
+        }.get(name)
         assert job.get("permissions") == rights
         assert job["timeout-minutes"] <= 90
     for step in steps(workflow):
@@ -35,16 +59,159 @@ def test_workflow_has_few_rights_a_limit_and_pinned_actions(path):
     assert "secrets." not in path.read_text()
 
 
-def test_ci_is_the_script_and_nothing_else():
+def test_ci_is_the_parts_of_the_script_and_nothing_else():
     workflow = read(".github/workflows/ci.yml")
     # YAML takes the key `on` for true.
     assert {"push", "pull_request"} == set(workflow[True])
-    assert [s["run"] for s in steps(workflow) if "run" in s] == [".ci/run"]
-    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+    commands = [s["run"] for s in steps(workflow) if "run" in s]
+    assert commands == [".ci/run ${{ matrix.part }}"]
     (job,) = workflow["jobs"].values()
     assert job["runs-on"] == "ubuntu-latest"
+    (parts,) = job["strategy"]["matrix"].values()
+    assert " ".join(parts).split() == PARTS
     python = next(s["with"] for s in steps(workflow) if "python" in str(s))
     assert python == {"python-version": "3.11"}
+
+
+@pytest.mark.parametrize(
+    "wanted, expected",
+    [
+        ("", PARTS),
+        ("gpu-plan lint", ["gpu-plan", "lint"]),
+        ("lint nothing", None),
+    ],
+)
+def test_the_script_runs_the_parts_that_are_named_or_all(
+    wanted, expected, tmp_path
+):
+    """Each part is one call of make, and none is after one that fails."""
+    log = tmp_path / "log"
+    program(tmp_path / "make", f'echo "$*" >> {log}')
+    for name in ("chromium", "chromedriver", "apt-get", "sudo"):
+        program(tmp_path / name, "")
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [SCRIPT, *wanted.split()],
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    if expected is None:
+        assert done.returncode == 2 and not log.exists()
+        assert done.stderr.count("\n") == 1 and "nothing" in done.stderr
+        return
+    assert done.returncode == 0
+    assert re.findall("== (.*) took", done.stdout) == expected
+    assert log.read_text().splitlines() == [TARGETS[part] for part in expected]
+    program(tmp_path / "make", f'echo "$*" >> {log}; false')
+    log.unlink()
+    failed = subprocess.run(
+        [SCRIPT, *wanted.split()], env={"PATH": path}, capture_output=True
+    )
+    assert failed.returncode == 1
+    assert log.read_text().splitlines() == [TARGETS[expected[0]]]
+
+
+def test_the_parts_are_every_target_that_tests():
+    """`make test-all` and `make test` have nothing that CI has not."""
+    rules = dict(
+        re.findall(r"^([a-z-]+):(.*)$", (ROOT / "Makefile").read_text(), re.M)
+    )
+    named = " ".join(TARGETS.values()).split()
+    covered = {*named, "test-tensorflow", "full-tensorflow"}
+    tests = {name for name in rules if re.match("test|full", name)}
+    assert tests - {"test", "test-full", "test-all"} <= covered
+    assert set(rules["test-all"].split()) <= set(named)
+    assert rules["test"].split() == ["test-tensorflow", "test-jax"]
+    assert rules["test-full"].split() == ["full-tensorflow", "full-jax"]
+
+
+class Case:
+    """What a collected test is to the hook of tests/conftest.py."""
+
+    def __init__(self, nodeid, *marks):
+        self.nodeid = nodeid
+        self.path = Path(nodeid.partition("::")[0])
+        self.marks = {mark.name: mark for mark in marks}
+
+    def get_closest_marker(self, name):
+        return self.marks.get(name)
+
+    def add_marker(self, marked):
+        self.marks[marked.name] = marked.mark
+
+
+@pytest.fixture
+def conftest(request):
+    path = str(ROOT / "tests" / "conftest.py")
+    return request.config.pluginmanager.get_plugin(path)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_few_trainings_are_in_the_fast_set_on_jax(
+    backend, conftest, monkeypatch
+):
+    every = pytest.mark.backends.mark
+    long = Case("callbacks/test_a.py::long")
+    others = [
+        Case("callbacks/test_a.py::chosen", every),
+        Case("models/test_a_jax.py::test"),
+        Case("layers/test_a.py::test"),
+    ]
+    monkeypatch.setattr(conftest, "BACKEND", backend)
+    conftest.pytest_collection_modifyitems([long, *others])
+    assert ("full" in long.marks) is (backend == "jax")
+    assert not any("full" in other.marks for other in others)
+    cases = [Case(f"layers/test_a.py::test[{i}]") for i in range(10)]
+    conftest.pytest_collection_modifyitems(cases)
+    left = sum("full" not in case.marks for case in cases)
+    assert left == (6 if backend == "jax" else 10)
+
+
+@pytest.mark.parametrize(
+    "n, cases, kept",
+    [
+        (1, 3, [0]),
+        (2, 20, [0, 19]),
+        # Of 4 x 5 cases not the same of the five each time.
+        (4, 20, [0, 6, 13, 19]),
+        (5, 3, [0, 1, 2]),
+    ],
+)
+def test_few_cases_of_a_test_are_in_the_fast_set(
+    n, cases, kept, conftest, monkeypatch
+):
+    few, full = pytest.mark.few(n).mark, pytest.mark.full.mark
+    slow = Case("a.py::test[slow]", few, full)
+    other = Case("a.py::other[0]")
+    items = [Case(f"a.py::test[{i}]", few) for i in range(cases)]
+    monkeypatch.setattr(conftest, "BACKEND", "tensorflow")
+    conftest.pytest_collection_modifyitems([slow, *items, other])
+    fast = [i for i, item in enumerate(items) if "full" not in item.marks]
+    assert fast == kept
+    assert "full" in slow.marks and "full" not in other.marks
+
+
+@pytest.mark.parametrize(
+    "fast, full, enough",
+    [
+        ("92.50", "92.50", True),
+        ("92.50", "95.50", True),
+        ("92.50", "95.51", False),
+        ("9.80", "100.00", False),
+    ],
+)
+def test_the_fast_set_covers_all_but_three_points(fast, full, enough, tmp_path):
+    (tmp_path / ".coverage-fast").write_text(f"{fast}\n")
+    (tmp_path / ".coverage-full").write_text(f"{full}\n")
+    done = subprocess.run(
+        ["make", "--file", ROOT / "Makefile", "covered"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode == 0) is enough
+    assert f"{fast} %, all tests {full} %" in done.stdout
 
 
 def test_release_publishes_what_was_tested_by_trusted_publishing():
@@ -85,6 +252,9 @@ def test_issue_form_is_one(name):
     ids = [field["id"] for field in form["body"]]
     assert len(ids) == len(set(ids))
     assert all(field["attributes"]["label"] for field in form["body"])
+    headings = re.findall("^#+ (.+)$", (ROOT / "README.md").read_text(), re.M)
+    said = " ".join(str(form).split())
+    assert set(re.findall('README.md says under "(.+?)"', said)) <= {*headings}
     assert read(".github/ISSUE_TEMPLATE/config.yml") == {
         "blank_issues_enabled": False
     }
@@ -96,12 +266,21 @@ def test_citation_is_of_this_version_and_the_papers_of_the_readme():
     assert {"message", "title", "authors"} <= citation.keys()
     assert citation["version"] == keras_dropx.__version__
     assert citation["license"] == "Apache-2.0"
-    readme = (ROOT / "README.md").read_text().partition("## Citing")[2]
-    readme = " ".join(readme.split())
-    assert len(citation["references"]) == 4
-    for paper in citation["references"]:
-        names = ", ".join(a["family-names"] for a in paper["authors"])
+    text = (ROOT / "README.md").read_text()
+    (entries,) = re.findall(r"^```bibtex\n(.*?)^```", text, re.M | re.S)
+    assert entries.count("{") == entries.count("}")
+    shown = [
+        dict(re.findall(r"(\w+)=\{(.*?)\}", " ".join(entry.split())))
+        for entry in re.split(r"^@", entries, flags=re.M)[1:]
+    ]
+    assert len(shown) == len(citation["references"]) == 4
+    for entry, paper in zip(shown, citation["references"], strict=True):
+        assert entry["author"] == " and ".join(
+            f"{author['family-names']}, {author['given-names']}"
+            for author in paper["authors"]
+        )
+        assert entry["title"] == paper["title"]
+        assert entry["year"] == str(paper["year"])
         place = paper.get("collection-title") or paper.get("journal", "")
-        year = "" if str(paper["year"]) in place else f"{paper['year']}."
-        line = f"{names}: {paper['title']}. {place} {year}".strip()
-        assert " ".join(line.split()).rstrip(".") + "." in readme
+        where = entry.get("booktitle") or entry.get("journal", "")
+        assert where == place.removesuffix(f" {paper['year']}")

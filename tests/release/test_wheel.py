@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[2]
 VERSION = keras_dropx.__version__
 WHEEL = f"keras_dropx-{VERSION}-py3-none-any.whl"
 EXTRAS = (
-    "tensorflow jax tensorboard tuner experiments onnx core-test test docs all"
+    "tensorflow jax tensorboard tuner experiments onnx hub gpu-plan core-test"
+    " test docs all"
 )
 
 
@@ -52,17 +53,19 @@ def packaged(source):
     """Paths of the files that are to be installed."""
     files = {
         str(path.relative_to(source))
-        for path in (source / "keras_dropx").rglob("*")
+        for package in ("keras_dropx", "dropx")
+        for path in (source / package).rglob("*")
         if path.is_file()
     }
     # What would go missing without a word.
     for name in (
         "py.typed",
         "layers/gaaf.py",
-        "experiments/recipes/claims.csv",
+        "experiments/papers/claims.csv",
     ):
         assert f"keras_dropx/{name}" in files
-    return {*files, "dropx.py"}
+    assert "dropx/__main__.py" in files
+    return files
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +216,7 @@ def test_entry_point_is_the_program(installed):
     assert point.value == "dropx:main"
 
 
+@pytest.mark.full
 def test_quick_start_runs_from_the_wheel_alone(python, installed):
     script = f"""
 import runpy

@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import keras_tuner
 import numpy as np
@@ -6,6 +8,7 @@ from keras import layers
 
 from keras_dropx.layers import AugmentedDropout
 from keras_dropx.tuner import DropoutHyperModel
+from keras_dropx.tuner.memory import forgotten_gradients
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 6)).astype("float32")
@@ -49,6 +52,7 @@ def search(folder, hypermodel, kind=keras_tuner.RandomSearch, **kwargs):
     ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("method", ["any", "jumpout"])
 def test_two_searches_of_one_seed_propose_and_measure_the_same(
     tmp_path, method
@@ -69,6 +73,7 @@ def test_two_searches_of_one_seed_propose_and_measure_the_same(
     assert len(set(scores)) == 4
 
 
+@pytest.mark.full
 def test_a_hypermodel_used_twice_measures_the_same(tmp_path):
     hypermodel = DropoutHyperModel(build, "dropout")
     runs = [
@@ -77,6 +82,7 @@ def test_a_hypermodel_used_twice_measures_the_same(tmp_path):
     assert runs[0] == runs[1]
 
 
+@pytest.mark.full
 def test_another_seed_measures_something_else(tmp_path):
     runs = [
         search(
@@ -109,6 +115,7 @@ class Recorded(DropoutHyperModel):
         return history
 
 
+@pytest.mark.full
 def test_executions_and_trials_start_from_their_own_weights_and_masks(tmp_path):
     hypermodel = Recorded(build, "dropout")
     search(tmp_path, hypermodel, max_trials=2, executions_per_trial=2)
@@ -119,6 +126,7 @@ def test_executions_and_trials_start_from_their_own_weights_and_masks(tmp_path):
         assert len(seen) == 4
 
 
+@pytest.mark.full
 def test_hyperband_goes_on_from_the_weights_of_the_earlier_trial(tmp_path):
     hypermodel = Recorded(build, "dropout")
     tuner = keras_tuner.Hyperband(
@@ -185,6 +193,102 @@ def test_a_loss_that_is_not_finite_fails_the_trial_with_the_reason(tmp_path):
         assert trial.status == "FAILED"
         assert "after the last epoch" in trial.message
         assert "loss is" in trial.message
+
+
+SIGNATURES = {
+    "hp-first": lambda hp, dropout: site(dropout, hp=hp),
+    "hp-last": lambda dropout, hp=None: site(dropout, hp=hp),
+    "hp-by-name": lambda dropout, *, hp: site(dropout, hp=hp),
+    "all": lambda dropout, activation, hp: site(dropout, activation, hp),
+    "other-names": lambda masks, slope: site(masks, slope),
+    "positional": lambda hp, d, a, /: site(d, a, hp),
+    "own-default": lambda dropout, width=3: site(dropout, hp=width),
+    "any-more": lambda dropout, *args, **kwargs: (
+        site(dropout) if not args and not kwargs else None
+    ),
+    "partial": functools.partial(
+        lambda dropout, units, activation: site(dropout, activation), units=3
+    ),
+}
+
+
+def site(dropout, activation=None, hp=3):
+    """A model of two sites with rates, one of them an unusable one."""
+    if isinstance(hp, keras_tuner.HyperParameters):
+        hp = hp.Int("width", 3, 5)
+    slopes = [activation("tanh")] if activation else []
+    return keras.Sequential(
+        [keras.Input((6,)), layers.Dense(hp), *slopes, dropout(0.9)]
+        + [layers.Dense(2, activation=activation and activation("relu"))]
+        + [dropout(rate="any")]
+    )
+
+
+@pytest.mark.parametrize("signature", SIGNATURES)
+def test_build_is_given_what_it_asks_for(signature):
+    hp = keras_tuner.HyperParameters()
+    hp.values = {"dropout_rate": 0.4}
+    model = DropoutHyperModel(SIGNATURES[signature], "dropout").build(hp)
+    rates = [x.rate for x in model.layers if hasattr(x, "rate")]
+    assert rates == [0.4, 0.4]
+    asks_for_hp = "hp" in signature or signature in ("all", "positional")
+    assert ("width" in hp.values) == asks_for_hp
+    asks = signature in ("all", "other-names", "positional")
+    assert len(model.layers) == (5 if asks or signature == "partial" else 4)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: None,
+        lambda hp: None,
+        lambda dropout, activation, third: None,
+        lambda *args: None,
+        layers.Dense(2),
+        dict,
+        "build",
+    ],
+)
+def test_a_build_of_other_arguments_is_refused_at_once(build):
+    with pytest.raises(ValueError, match="argument `build`. Expected a func"):
+        DropoutHyperModel(build)
+
+
+def test_no_dropout_is_a_choice_among_the_methods():
+    hp, sites = layers_of(DropoutHyperModel(build), {"dropout_method": "none"})
+    assert set(hp.values) == {"dropout_method"}
+    assert [site.rate for site in sites] == [0.0, 0.0]
+    (choice,) = [x for x in hp.space if x.name == "dropout_method"]
+    assert "none" in choice.values and choice.default == "dropout"
+
+
+@pytest.mark.skipif(
+    keras.config.backend() != "tensorflow", reason="TensorFlow's registry"
+)
+def test_the_gradients_of_a_search_can_be_forgotten_and_only_those():
+    from tensorflow.python.framework import ops
+
+    def traced():
+        registry = ops.gradient_registry._registry
+        return {x for x in registry if x.startswith("CustomGradient-")}
+
+    def train():
+        model = build(lambda: AugmentedDropout(0.5, 0.1))
+        model.fit(X, Y, verbose=0)
+        return model
+
+    kept = train()
+    before = traced()
+    with forgotten_gradients():
+        train()
+        # The search's own models need theirs to the end.
+        assert not before - traced()
+    assert traced() == before
+    kept.fit(X, Y, verbose=0)
+    with pytest.raises(ZeroDivisionError), forgotten_gradients():
+        train()
+        raise ZeroDivisionError
+    assert traced() == before
 
 
 @pytest.mark.parametrize(

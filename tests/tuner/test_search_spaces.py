@@ -77,16 +77,20 @@ def test_any_dropout_shows_only_the_parameters_of_its_method(method):
         "backward": layers.BackwardDropout,
         "augmented": layers.AugmentedDropout,
         "jumpout": layers.Jumpout,
+        "none": layers.AugmentedDropout,
     }
     assert type(layer) is kinds[method]
     rates = {"dropout_rate"}
     expected = {
         "augmented": rates | {"dropout_backward_rate"},
         "jumpout": {"dropout_sigma"},
+        "none": set(),
     }.get(method, rates)
     assert set(hp.values) == {"dropout_method"} | expected
     if method == "dropout":
         assert layer.backward_rate == 0.0
+    if method == "none":
+        assert (layer.rate, layer.backward_rate) == (0.0, 0.0)
     if method == "augmented":
         assert layer.backward_rate == pytest.approx(10**-3.5)
 
@@ -168,6 +172,7 @@ def test_bad_methods_are_refused(methods):
         tuner.any_dropout(keras_tuner.HyperParameters(), methods=methods)
 
 
+@pytest.mark.full
 def test_the_grid_reaches_every_method_with_its_parameters(tmp_path):
     def build(hp):
         layer = tuner.any_dropout(hp)
@@ -190,12 +195,13 @@ def test_the_grid_reaches_every_method_with_its_parameters(tmp_path):
     counts = dict.fromkeys(METHODS, 0)
     for value in values:
         counts[value["dropout_method"]] += 1
-        keys = {"jumpout": 2, "augmented": 3}
+        keys = {"jumpout": 2, "augmented": 3, "none": 1}
         assert len(value) == keys.get(value["dropout_method"], 2)
     assert len({str(sorted(value.items())) for value in values}) == len(values)
     assert counts["dropout"] == counts["forward"] == counts["backward"]
     assert counts["augmented"] == counts["dropout"] * counts["jumpout"]
     assert counts["dropout"] in (10, 11)
+    assert counts["none"] == 1
 
 
 WITHOUT = """
@@ -209,6 +215,7 @@ except ImportError as error:
 """
 
 
+@pytest.mark.full
 def test_without_keras_tuner_the_error_names_the_extra():
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT], capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""Baselines that the papers' tables name, and control arms of our own."""
+"""Baselines that the papers' tables name, and control methods of our own."""
 
 from keras_dropx.experiments.baselines.concrete_dropout import ConcreteDropout
 from keras_dropx.experiments.baselines.distill import distill

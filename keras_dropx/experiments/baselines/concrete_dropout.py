@@ -4,10 +4,11 @@ import keras
 from keras import ops
 
 from keras_dropx import errors, random
+from keras_dropx.layers.checked_arguments import CheckedArguments
 
 
 @keras.saving.register_keras_serializable("keras_dropx")
-class ConcreteDropout(keras.layers.Dropout):
+class ConcreteDropout(CheckedArguments, keras.layers.Dropout):
     """Applies dropout at a rate that it learns.
 
     In training, with one logit for the whole layer, p = sigmoid(logit), and a
@@ -79,6 +80,13 @@ class ConcreteDropout(keras.layers.Dropout):
         Gal, Hron, Kendall, 2017: Concrete Dropout, NIPS.
     """
 
+    checks = {
+        "weight_regularizer": errors.check_not_negative,
+        "dropout_regularizer": errors.check_not_negative,
+        "rate": lambda name, value: _check_rate(name, value),
+        "temperature": errors.check_positive,
+    }
+
     def __init__(
         self,
         weight_regularizer,
@@ -88,21 +96,11 @@ class ConcreteDropout(keras.layers.Dropout):
         seed=None,
         **kwargs,
     ):
-        rate = errors.check_number(
-            "rate",
-            rate,
-            "a float value between 0 and 1 (both excluded)",
-            lambda rate: 0 < rate < 1,
-        )
         # A subclass, so that what knows Keras' Dropout finds this one too.
-        super().__init__(rate, seed=seed, **kwargs)
-        self.weight_regularizer = errors.check_not_negative(
-            "weight_regularizer", weight_regularizer
-        )
-        self.dropout_regularizer = errors.check_not_negative(
-            "dropout_regularizer", dropout_regularizer
-        )
-        self.temperature = errors.check_positive("temperature", temperature)
+        super().__init__(_check_rate("rate", rate), seed=seed, **kwargs)
+        self.weight_regularizer = weight_regularizer
+        self.dropout_regularizer = dropout_regularizer
+        self.temperature = temperature
         self.penalty = _Penalty(self)
 
     def build(self, input_shape):
@@ -152,6 +150,15 @@ class ConcreteDropout(keras.layers.Dropout):
             "dropout_regularizer": self.dropout_regularizer,
             "temperature": self.temperature,
         }
+
+
+def _check_rate(name, value):
+    return errors.check_number(
+        name,
+        value,
+        "a float value between 0 and 1 (both excluded)",
+        lambda rate: 0 < rate < 1,
+    )
 
 
 class _Penalty:

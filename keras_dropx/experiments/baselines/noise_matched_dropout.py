@@ -53,12 +53,18 @@ class NoiseMatchedDropout(SplitMaskDropout):
         ValueError: If an argument is out of its range.
     """
 
+    checks = {
+        **SplitMaskDropout.checks,
+        "rate": errors.check_rate,
+        "backward_rate": errors.check_rate,
+    }
+
     def __init__(
         self, rate, backward_rate, noise_shape=None, seed=None, **kwargs
     ):
         super().__init__(noise_shape=noise_shape, seed=seed, **kwargs)
-        self.rate = errors.check_rate("rate", rate)
-        self.backward_rate = errors.check_rate("backward_rate", backward_rate)
+        self.rate = rate
+        self.backward_rate = backward_rate
 
     def noise(self, inputs):
         seed = self.next_seed()

@@ -169,6 +169,7 @@ def test_the_penalty_is_finite_at_the_ends():
         assert np.isfinite(gradient)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("samples", [5, 20, 1000])
 def test_the_rate_goes_where_the_size_of_the_training_set_puts_it(samples):
     # A linear unit of ‖w‖ = 1 and inputs of variance 1: with the loss
@@ -214,6 +215,7 @@ X = RNG.normal(size=(20, 8)).astype("float32")
 Y = np.arange(20) % 3
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_it_trains_compiled(jit_compile):
     keras.utils.set_random_seed(2)

@@ -39,6 +39,7 @@ def probabilities(outputs, from_logits):
     return softmax(outputs) if from_logits else outputs
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "from_logits, jit_compile", [(False, False), (True, True)]
 )
@@ -119,6 +120,7 @@ def test_the_student_starts_at_the_teacher():
     )
 
 
+@pytest.mark.full
 def test_the_seed_fixes_the_student():
     model = teacher()
 

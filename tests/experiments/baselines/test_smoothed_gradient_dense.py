@@ -107,6 +107,7 @@ def slopes(activation, z, tau):
     return bias + x[0], db.numpy()
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize("tau", [0.01, 0.1, 0.3, 1.0, 3.0, 10.0])
 @pytest.mark.parametrize("activation", PHI)
 def test_expected_slope_is_within_1e_5_for_every_z_and_tau(activation, tau):
@@ -158,6 +159,7 @@ def model_of(layer):
     )
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_compiled_steps_are_eager_ones(jit_compile):
     results = []

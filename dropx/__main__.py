@@ -1,0 +1,5 @@
+import sys
+
+from dropx import main
+
+sys.exit(main())

@@ -1,0 +1,166 @@
+"""What makes a search: its settings, its plan and its space."""
+
+import dataclasses
+
+import keras
+import keras_tuner
+
+from keras_dropx import errors
+from keras_dropx.experiments import networks, papers
+from keras_dropx.experiments.papers import ours
+from keras_dropx.experiments.plan import Plan
+from keras_dropx.tuner import any_dropout
+from keras_dropx.tuner.search_spaces import METHODS
+
+OBJECTIVES = {"val_accuracy": "max", "val_loss": "min"}
+OURS = {"mlp": ours.MASKS, "convnet_bn": ours.BATCHNORM}
+# What of a plan is how its network is trained.
+TRAINING = (
+    "network",
+    "batch_size",
+    "learning_rate",
+    "options",
+    "preparation",
+    "augmentation",
+    "momentum",
+    "nesterov",
+    "weight_decay",
+    "drops",
+    "drop",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What makes a search; two runs that differ in it are two searches.
+
+    Attributes:
+        dataset: TFDS name.
+        train_size: Integer, training images.
+        network: Name in `networks`.
+        method: "any" or a method of `any_dropout`.
+        tuner: "random", "bayesian", "hyperband" or "grid".
+        executions: Integer, trainings a trial.
+        epochs: Integer, epochs of each training.
+        objective: Key of `OBJECTIVES`, on the validation images.
+        seed: Integer of the split, the proposals and the trainings.
+        rate: Pair, the range of the drop rates.
+        backward_rate: Pair, the range of the backward ratio.
+        sigma: Pair, the range of σ.
+        precision: Name of a Keras dtype policy.
+        jit: Whether to compile with XLA.
+        backend: Name of Keras' backend.
+
+    Raises:
+        ValueError: If a range is empty, reversed or, of a rate, reaches 1, or
+            a name is none.
+    """
+
+    dataset: str
+    train_size: int
+    network: str
+    method: str
+    tuner: str
+    executions: int
+    epochs: int
+    objective: str
+    seed: int
+    rate: tuple
+    backward_rate: tuple
+    sigma: tuple
+    precision: str
+    jit: bool
+    backend: str
+
+    def __post_init__(self):
+        errors.check_choice("network", self.network, networks.__all__)
+        errors.check_choice("method", self.method, ("any", *METHODS))
+        errors.check_choice("objective", self.objective, tuple(OBJECTIVES))
+        for method in self.methods:
+            any_dropout(keras_tuner.HyperParameters(), **space(self, method))
+
+    @property
+    def methods(self):
+        """The searches: the method's, and plain dropout's beside it."""
+        return tuple(dict.fromkeys((self.method, "dropout")))
+
+    @property
+    def direction(self):
+        """Returns "max" or "min": which objective is better."""
+        return OBJECTIVES[self.objective]
+
+
+def default_epochs(network, dataset):
+    """Returns the epochs of the plan that a network comes from."""
+    return _origin(network, dataset).epochs
+
+
+def make_plan(
+    settings, name="search", claim="", methods=(), contrasts=(), **arguments
+):
+    """Returns a plan that trains the network of a search as it is trained.
+
+    `arguments` are further ones of `plan.Plan`: methods, contrasts, ….
+    """
+    origin = _origin(settings.network, settings.dataset)
+    return Plan(
+        name=name,
+        claim=claim,
+        methods=methods,
+        contrasts=contrasts,
+        dataset=settings.dataset,
+        epochs=settings.epochs,
+        jit=settings.jit,
+        **{key: getattr(origin, key) for key in TRAINING},
+        **arguments,
+    )
+
+
+def space(settings, method, batch_norm=False):
+    """Returns the arguments of `any_dropout` for a search."""
+    return {
+        "methods": METHODS if method == "any" else (method,),
+        "rate": settings.rate,
+        "backward_rate": settings.backward_rate,
+        "sigma": settings.sigma,
+        # Jumpout's own rescale is for a batch normalisation that follows.
+        "rescale": None if batch_norm else "mean",
+    }
+
+
+def make_layer(values, arguments):
+    """Returns a new layer of a trial.
+
+    Args:
+        values: Dict, the trial's hyperparameters.
+        arguments: Dict, those of `any_dropout` in its search.
+    """
+    hp = keras_tuner.HyperParameters()
+    hp.values = dict(values)
+    return any_dropout(hp, **arguments)
+
+
+def has_batch_norm(plan, input_shape, num_classes):
+    """Returns whether a plan's network has batch normalisation.
+
+    Raises:
+        ValueError: If the network does not take images of this shape.
+    """
+    model = plan.network(tuple(input_shape), num_classes, **plan.options)
+    return any(
+        isinstance(layer, keras.layers.BatchNormalization)
+        for layer in model.layers
+    )
+
+
+def _origin(network, dataset):
+    """Returns the plan that a network comes from: ours, or a paper's."""
+    if network in OURS:
+        return OURS[network]
+    for name in papers.RECIPES:
+        # The search is for a recipe, not for its data set.
+        names = [p.network.__name__ for p in papers.RECIPES[name].plans]
+        if network in names:
+            plans = papers.find(name, dataset).plans
+            return next(p for p in plans if p.network.__name__ == network)
+    raise errors.invalid("network", "a network of a plan", network)

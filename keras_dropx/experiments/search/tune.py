@@ -1,0 +1,215 @@
+"""`dropx tune`: search, then compare the winner with plain dropout."""
+
+import contextlib
+import functools
+import io
+import os
+import time
+from pathlib import Path
+
+from keras_dropx.errors import ProcessError, UserError, naming
+from keras_dropx.experiments import run
+from keras_dropx.experiments.data import open_data
+from keras_dropx.experiments.progress import make_console, progress_bar
+from keras_dropx.experiments.records import locked, write_atomically
+from keras_dropx.experiments.search import (
+    folder,
+    notes,
+    oracles,
+    processes,
+    trials_report,
+)
+from keras_dropx.experiments.search.settings import has_batch_norm, make_plan
+from keras_dropx.experiments.search.trials import Search, attempts_file
+from keras_dropx.experiments.search.winner import compare_winner
+
+
+def tune(
+    settings,
+    trials,
+    seeds,
+    output,
+    overwrite=False,
+    workers=None,
+    chief=None,
+    worker_id=None,
+    command=(),
+    data_dir=None,
+    download=False,
+    source_folder=None,
+):
+    """Searches, prints the trials, and compares the winner on fresh seeds.
+
+    Args:
+        seeds: Integer, fresh seeds of the comparison.
+        overwrite: Whether the search in the folder is removed.
+        workers: None for a search in this process, or how many worker
+            processes to start here, beside the chief.
+        chief: None, or ("address", port) of the chief: the service of each
+            search has a port, from this one on.
+        worker_id: None, or the name under which this process joins.
+        command: Command that starts this program with the same arguments,
+            for the processes that are started here.
+        data_dir: Folder of TFDS, or None for its default.
+        download: Whether TFDS may download the data set.
+        source_folder: Folder of its original files, or None.
+
+    Raises:
+        UserError: If the arguments do not fit each other, the folder or the
+            machine, or a file of the search is damaged.
+        DatasetError: If the data set cannot be had or is too small.
+        ProcessError: If a process of the search fails, or all its trials.
+    """
+    # On another backend TensorFlow must leave the GPU before it reads data.
+    shared = run.start(settings.precision, settings.jit)
+    output = Path(output)
+    if worker_id is not None:
+        processes.check_worker(worker_id)
+    else:
+        folder.check(settings, output, overwrite)
+    plan = make_plan(settings)
+    data, source = open_data(
+        plan, settings.train_size, data_dir, download, source_folder
+    )
+    try:
+        has_batch_norm(plan, source["input_shape"], source["num_classes"])
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    source |= shared
+    subsets = data(settings.seed)
+    make_search = functools.partial(
+        Search,
+        settings,
+        subsets=subsets,
+        num_classes=source["num_classes"],
+        trials=trials,
+        output=output,
+    )
+    if worker_id is not None:
+        processes.join(settings, output, trials, make_search, chief, worker_id)
+        return
+    if workers is not None:
+        chief = processes.check_chief(chief, len(settings.methods))
+    remedy = (
+        "Wait for it, join it with --chief and --worker-id, or give another "
+        "--output"
+    )
+    with locked(output, "dropx tune", remedy):
+        folder.begin(settings, output, overwrite)
+        oracles.check(settings, trials, output)
+        console = make_console()
+        if workers is None:
+            search_here(make_search, settings, trials, output, console)
+        else:
+            _prepare(settings.methods, output)
+            _search_in_processes(
+                settings, trials, output, workers, chief, command, console
+            )
+        _report(settings, subsets, source, seeds, output, console)
+
+
+def _prepare(methods, output):
+    """Forgets what the processes of an earlier search have left."""
+    # Else another search of many processes would be taken for this one.
+    for name in processes.ENVIRONMENT:
+        os.environ.pop(name, None)
+    for method in methods:
+        for path in (output / method).glob("trial_*"):
+            attempts_file(path).unlink(missing_ok=True)
+
+
+def search_here(make_search, settings, trials, output, console, shown=True):
+    """Runs the searches in this process.
+
+    `make_search` is a function of (method, on_epoch=) that returns `Trials`;
+    `shown` tells whether the progress is shown.
+    """
+    _prepare(settings.methods, output)
+    with (
+        _bar(console, disable=not shown) as bar,
+        open(output / "search.log", "a", buffering=1) as log,
+        # KerasTuner prints a traceback for each trial that fails.
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+    ):
+        for method in settings.methods:
+            task = bar.add_task(f"search: {method}", total=trials)
+            last = 0.0
+
+            def on_epoch(method=method, task=task):
+                nonlocal last
+                if time.monotonic() > last + 0.5:
+                    last = time.monotonic()
+                    _show(bar, task, method, output)
+
+            with naming(output):
+                make_search(method, on_epoch=on_epoch).search()
+            _show(bar, task, method, output)
+
+
+def _search_in_processes(
+    settings, trials, output, workers, chief, command, console
+):
+    with _bar(console) as bar:
+        tasks = {
+            method: bar.add_task(f"search: {method}", total=trials)
+            for method in settings.methods
+        }
+
+        def progress():
+            return [
+                _show(bar, task, method, output)
+                for method, task in tasks.items()
+            ]
+
+        if not workers:
+            place = "{}:{}".format(*chief)
+            console.print(
+                f"Waiting for workers at {place}; they join with "
+                f"--chief {place} --worker-id NAME --output {output}",
+                soft_wrap=True,
+            )
+        processes.start(settings, output, workers, chief, command, progress)
+        progress()
+
+
+def _report(settings, subsets, source, seeds, output, console):
+    best, counts = {}, {}
+    for method in settings.methods:
+        trials = notes.read_trials(output / method)
+        console.print(trials_report.table(trials, settings, method))
+        for line in trials_report.failures(trials):
+            console.print(line)
+        counts[method] = len(trials)
+        best[method] = trials_report.best(trials, settings)
+        if best[method] is None:
+            raise ProcessError(
+                f"no trial of {method} completed; see {output / 'search.log'} "
+                f"or {output / 'logs'}"
+            )
+    path, image = output / "tune.png", io.BytesIO()
+    trials_report.figure(output, settings).savefig(image, dpi=150)
+    write_atomically(path, image.getvalue())
+    console.print(f"Figure: {path}\n", soft_wrap=True)
+    compare_winner(
+        settings, best, counts, subsets, source, seeds, output, console
+    )
+
+
+def _show(bar, task, method, output):
+    trials = notes.read_trials(output / method)
+    ended = sum(trial.status in notes.ENDED for trial in trials)
+    running = sum(trial.status == "RUNNING" for trial in trials)
+    text = f"search: {method} ({running} running)"
+    bar.update(task, completed=ended, description=text)
+    return ended
+
+
+def _bar(console, disable=False):
+    return progress_bar(
+        console,
+        "trials",
+        redirect_stdout=False,
+        redirect_stderr=False,
+        disable=disable,
+    )

@@ -1,0 +1,114 @@
+"""The end of a search: its winners beside no dropout, on fresh seeds."""
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from keras_dropx.experiments import run
+from keras_dropx.experiments.plan import Contrast, Method
+from keras_dropx.experiments.report.show import show
+from keras_dropx.experiments.search import folder, notes
+from keras_dropx.experiments.search.settings import (
+    has_batch_norm,
+    make_layer,
+    make_plan,
+    space,
+)
+
+# Far from the seed of the search.
+COMPARISON_SEEDS_START = 1000
+
+
+def compare_winner(
+    settings, best, counts, subsets, source, seeds, output, console
+):
+    """Trains the best trials anew, beside no dropout, and prints the tables.
+
+    Args:
+        best: Dict from a searched method to its best trial.
+        counts: Dict from a searched method to the number of its trials.
+        subsets: `datasets.Subsets` of the search.
+        source: Dict that describes the data and the training.
+        seeds: Integer, fresh seeds.
+        console: `rich.console.Console`.
+    """
+    plan = comparison(settings, best, counts, source, output)
+    source = {
+        **source,
+        "network": settings.network,
+        "search_seed": settings.seed,
+        "hyperparameters": {
+            method: trial.hyperparameters.values
+            for method, trial in best.items()
+        },
+    }
+    first = COMPARISON_SEEDS_START + settings.seed
+    fresh = range(first, first + seeds)
+    data = resampled(subsets, settings.train_size)
+    path, (found,) = run.run_all(
+        [plan], [(data, source)], fresh, output, console, "comparison"
+    )
+    show(plan, found, console)
+    console.print(f"Every run: {path}", soft_wrap=True)
+
+
+def comparison(settings, best, counts, source, output):
+    """Returns the plan of the comparison.
+
+    Raises:
+        UserError: If the file of a winner holds no layer's hyperparameters.
+    """
+    shape, classes = source["input_shape"], source["num_classes"]
+    norm = has_batch_norm(make_plan(settings), shape, classes)
+
+    def layer(method):
+        values = best[method].hyperparameters.values
+        return make_layer(values, space(settings, method, norm))
+
+    for method, trial in best.items():
+        place = output / method / f"trial_{trial.trial_id}" / "trial.json"
+        with notes.reading(place):
+            layer(method)
+    methods = [Method("plain"), Method("dropout", lambda: layer("dropout"))]
+    contrasts = [Contrast("test_accuracy", "dropout", "plain", 0.5)]
+    claim = f"Is dropout, the best of {counts['dropout']} trials, worth it?"
+    if settings.method != "dropout":
+        methods.append(Method("winner", lambda: layer(settings.method)))
+        contrasts.insert(0, Contrast("test_accuracy", "winner", "dropout", 0.5))
+        claim = (
+            f"Is the best of {counts[settings.method]} trials of "
+            f"{settings.method} better than the best of {counts['dropout']} "
+            "of dropout?"
+        )
+    methods.append(
+        Method("dropout-remasked", lambda: layer("dropout"), mask_offset=1)
+    )
+    return make_plan(
+        settings,
+        folder.PLAN,
+        claim,
+        tuple(methods),
+        tuple(contrasts),
+        floor=Contrast("test_accuracy", "dropout-remasked", "dropout", 0.5),
+    )
+
+
+def resampled(subsets, train_size):
+    """Returns a function from a seed to subsets.
+
+    What the trials were chosen by does not come back as test images.
+    """
+    images, labels = (
+        np.concatenate([subsets.train[k], subsets.validation[k]])
+        for k in (0, 1)
+    )
+
+    def resample(seed):
+        train, _ = train_test_split(
+            np.arange(len(labels)),
+            train_size=train_size,
+            stratify=labels,
+            random_state=seed,
+        )
+        return subsets._replace(train=(images[train], labels[train]))
+
+    return resample
