@@ -159,8 +159,12 @@ class View:
             function = self.predict_function
 
             def run(*args):
-                self.reading = False
-                return self.run(function, *args)
+                reading, self.reading = self.reading, False
+                try:
+                    return self.run(function, *args)
+                except StopIteration:  # On JAX data without a batch.
+                    self.reading = reading
+                    raise
 
             self.predict_function = run
 

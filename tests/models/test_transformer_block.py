@@ -102,7 +102,8 @@ def test_it_is_trained_saved_and_copied_as_the_docs_say(block, tmp_path):
     clone.set_weights(model.get_weights())
     with pytest.warns(UserWarning, match=block.__name__) as caught:
         copy = replace_dropout(model, augmented)
-    assert len(caught) == 1
+    # Keras' arrays of JAX warn of NumPy besides.
+    assert [w.category for w in caught].count(UserWarning) == 1
     assert type(copy.get_layer("last")) is AugmentedDropout
     loaded = keras.models.load_model(
         tmp_path / "model.keras", {"TransformerBlock": TransformerBlock}
