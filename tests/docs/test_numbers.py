@@ -4,8 +4,11 @@ import re
 import runpy
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+
+from keras_dropx.layers import AugmentedDropout
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -144,6 +147,31 @@ def test_the_first_claim_is_that_of_the_records(pictures):
     ):
         assert row in guide, row
     assert f"{repair.replace(' (', ' points (')}, 31 seeds" in readme
+
+
+def test_shares_in_bfloat16_are_what_the_layers_drop():
+    def shares(kind):
+        x = np.ones((2, 1_000_000), "float32")
+        return [
+            100
+            * np.mean(
+                kind(rate, seed=1, dtype="bfloat16")(x, training=True) == 0
+            )
+            for rate in (0.001, 0.01, 0.1)
+        ]
+
+    text = " ".join((ROOT / "README.md").read_text().split())
+    theirs = re.findall(r"`Dropout\(0[.\d]+\)` drops ([.\d]+) %", text)
+    (third,) = re.findall(r"`Dropout\(0.1\)` ([.\d]+) %", text)
+    ours = re.search(r"`AugmentedDropout` drops (.+?), (.+?) and (.+?) %", text)
+    for shown, kind in (
+        ((*theirs, third), keras.layers.Dropout),
+        (ours.groups(), AugmentedDropout),
+    ):
+        for share, measured in zip(shown, shares(kind), strict=True):
+            error = 100 * (measured / 100 / 2e6) ** 0.5
+            half = 0.5 * 10 ** -len(share.partition(".")[2])
+            assert abs(float(share) - measured) <= half + 4 * error
 
 
 def test_there_are_numbers_to_check():
