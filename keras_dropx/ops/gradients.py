@@ -32,6 +32,15 @@ if backend.backend() == "jax":
     def _(primals, tangents):
         return _again(primals[0]), tangents[0]
 
+elif backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    from keras_dropx.random import tensorflow as random
+
+    @tf.custom_gradient
+    def _again(tensor):
+        return random.again(tensor), _itself
+
 elif backend.backend() == "torch":
     import torch
 
@@ -75,10 +84,15 @@ def again(tensor):
     """Returns a tensor of which a GPU computes once more.
 
     What is computed of the result for the backward pass is not kept from the
-    forward pass, in JAX's programs for a GPU. Elsewhere that does not pay, and
+    forward pass, in XLA's programs for a GPU. Elsewhere that does not pay, and
     this is `tensor`.
     """
-    return _again(tensor) if backend.backend() == "jax" else tensor
+    if backend.backend() == "jax":
+        return _again(tensor)
+    if backend.backend() == "tensorflow":
+        if random.may_redraw() and gradient_wanted():
+            return _again(tensor)
+    return tensor
 
 
 def value_of(value, gradient_to):

@@ -61,9 +61,13 @@ def _under_xla(then, otherwise):
     return tf.switch_case(index, [otherwise, otherwise, then])
 
 
+def again(tensor):
+    return _under_xla(lambda: _again(tensor)[0], lambda: tensor)
+
+
 def _again(*tensors):
-    # The one way to draw once more that XLA does not see through; TensorFlow
-    # has no public name for it.
+    # The one way to compute once more that XLA does not see through;
+    # TensorFlow has no public name for it.
     from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
     return gen_xla_ops.xla_optimization_barrier(tensors)
