@@ -4,7 +4,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dropx.layers.dropout_family import drops, in_training
+from keras_dropx.layers.dropout_family import (
+    drops,
+    in_training,
+    seed_generators,
+)
+from keras_dropx.layers.stand_in import stand_in
 from keras_dropx.models.copying import copy_model
 
 
@@ -45,7 +50,8 @@ def distill(
         one.
 
     Raises:
-        ValueError: If the model has no dropout or cannot be copied.
+        ValueError: If the model has no dropout, or cannot be copied as it is:
+            a copy forgets what was replaced in place.
 
     Reference:
         Bulò, Porzi, Kontschieder, 2016: Dropout Distillation, ICML.
@@ -55,13 +61,25 @@ def distill(
             "Expected a model with dropout. Without, there is nothing to "
             f"average over. Received: model {model.name!r}"
         )
+    for layer in model._flatten_layers():
+        if stand_in(layer):
+            raise ValueError(
+                "Expected a model whose dropout was not replaced in place, "
+                "which a copy would forget. Received: model "
+                f"{model.name!r}, in which {type(stand_in(layer)).__name__} "
+                f"stands in for layer {layer.name!r}"
+            )
     teacher = copy_model(model, lambda layer: None)
     student = copy_model(model, lambda layer: None)
-    states = [v for v in teacher.variables if v.name == "seed_generator_state"]
-    for index, variable in enumerate(states):
+    generators = {
+        id(generator): generator
+        for layer in teacher._flatten_layers()
+        for generator in seed_generators(layer)
+    }
+    for index, generator in enumerate(generators.values()):
         entropy = np.random.SeedSequence((seed, index))
         word = int(entropy.generate_state(1)[0]) // 2  # torch: 31 bits
-        variable.assign([word, 0])
+        generator.state.assign([word, 0])
     pair = _Pair(teacher, student, from_logits)
     pair.compile(
         keras.optimizers.SGD(learning_rate, momentum=0.9),

@@ -5,7 +5,7 @@ from keras import layers, ops
 
 from keras_dropx.experiments.baselines import distill
 from keras_dropx.layers import AugmentedDropout
-from keras_dropx.models import monte_carlo_predict
+from keras_dropx.models import monte_carlo_predict, replace_dropout
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 6)).astype("float32")
@@ -143,4 +143,13 @@ def test_mixed_precision():
 def test_a_model_without_dropout_is_refused():
     model = keras.Sequential([keras.Input((6,)), layers.Dense(2)], name="dry")
     with pytest.raises(ValueError, match="model with dropout.*model 'dry'"):
+        distill(model, X, 1, 16, 0.1, 1)
+
+
+def test_dropout_replaced_in_place_is_refused():
+    model = keras.Sequential([keras.Input((6,)), layers.Dropout(0.5)])
+    replace_dropout(
+        model, lambda old: AugmentedDropout(old.rate, 0.1), in_place=True
+    )
+    with pytest.raises(ValueError, match="in place.*AugmentedDropout stands"):
         distill(model, X, 1, 16, 0.1, 1)
