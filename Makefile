@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := -m pip install --quiet --disable-pip-version-check
-PYTEST := -m pytest --numprocesses 2 --dist loadfile
+# In the order of tests/conftest.py, in which the longest files come first.
+PYTEST := -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # `make test` is what a contributor waits for, `make test-all` has the rest too.
 FAST := -m "not full"
 FULL := -m full

@@ -28,8 +28,11 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("mode", [first, *others])
 
 
+# The folders of many short tests.
+CORE = {"random", "ops", "layers", "models", "callbacks"}
+
 # On JAX each case of a test is compiled, in up to seconds.
-CASES_ON_JAX = 6
+CASES_ON_JAX = 4
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -47,12 +50,17 @@ def pytest_collection_modifyitems(items):
         for i, item in enumerate(cases):
             if i not in kept:
                 item.add_marker(pytest.mark.full)
+    # The files with the longest tests begin, so that no worker ends alone.
+    items.sort(key=lambda item: item.path.parent.name in CORE)
 
 
 def _is_long_on_jax(item):
-    """A training of a whole model, which is also one of TensorFlow."""
+    """Trainings of whole models and drawn cases, which TensorFlow runs too."""
     return (
-        item.path.parent.name in ("callbacks", "models")
+        (
+            item.path.parent.name in ("callbacks", "models")
+            or item.path.stem == "test_properties"
+        )
         and not item.path.stem.endswith("_jax")
         and not item.get_closest_marker("backends")
     )
