@@ -43,11 +43,21 @@ _ATTENTION_DRAWS = (
 _FUNCTION_DRAWS = (
     "their code calls a dropout function: call a dropout layer instead"
 )
+_MADE_IN_CALL = (
+    "their code makes a dropout layer in each call: make it in the "
+    "constructor instead"
+)
+_HIDDEN = (
+    "an object that is no layer holds their dropout, where Keras does not "
+    "find it: make it an attribute of the layer"
+)
 _PATHS_DRAW = (
     "their class draws by itself, one mask for both passes: put a dropout "
     "layer there, with a noise_shape such as (None, 1, 1) where whole paths "
     "are dropped"
 )
+# Names of modules, where a function imports them itself.
+_MODULES = ("random", "nn", "functional", "F")
 NO_STATE = (
     "at rate 0 they have no random state, and none can be added: build the "
     "model with a rate above 0"
@@ -184,7 +194,7 @@ def _reason(part, reached):
         return _ATTENTION_DRAWS if drop_rates(part) else None
     if _is_dropout_by_name(part):
         return _PATHS_DRAW
-    return _FUNCTION_DRAWS if _calls_dropout(part) else None
+    return _reason_in_code(part) or (_HIDDEN if _hides(part) else None)
 
 
 def _is_dropout_by_name(layer):
@@ -208,29 +218,64 @@ def _is_dropout_by_name(layer):
     return not rates or any(0 < rate < 1 for rate in rates)
 
 
-def _calls_dropout(layer):
-    """Whether the code of a layer names a dropout function of a framework."""
+def _reason_in_code(layer):
+    """Returns why what a layer's code drops is not reached, or None.
+
+    Read are its `call` and the functions and methods that this names.
+    """
     if isinstance(layer, keras.layers.Lambda):
-        function = layer.function
+        functions = [layer.function]
     elif type(layer).__module__.split(".")[0] in ("keras", "keras_dropx"):
-        return False
+        return None
     else:
-        function = type(layer).call
-    function = inspect.unwrap(function)
-    if not hasattr(function, "__code__"):
-        return False
-    before = None
-    for instruction in dis.get_instructions(function):
-        name = instruction.argval
-        # `keras.random.dropout`, `tf.nn.dropout`; not `self.dropout`.
-        if name == "dropout" and before in ("random", "nn", "functional", "F"):
-            return True
-        if isinstance(name, str):
-            known = function.__globals__.get(name)
-            if known is keras.random.dropout:
-                return True
-        before = name
-    return False
+        functions = [type(layer).call]
+    seen = set()
+    while functions:
+        function = inspect.unwrap(functions.pop())
+        code = getattr(function, "__code__", None)
+        home = (getattr(function, "__module__", None) or "").split(".")[0]
+        if code is None or code in seen or home == "keras":
+            continue
+        seen.add(code)
+        before = known = None
+        for instruction in dis.get_instructions(function):
+            name = instruction.argval
+            if not isinstance(name, str):
+                continue
+            module = known if inspect.ismodule(known) else None
+            if module:
+                known = getattr(module, name, None)
+            else:
+                known = function.__globals__.get(name)
+            # `keras.random.dropout`, `tf.nn.dropout`; not `self.dropout`.
+            if known is keras.random.dropout or (
+                name == "dropout" and (module or before in _MODULES)
+            ):
+                return _FUNCTION_DRAWS
+            if isinstance(known, type) and issubclass(known, DROPOUT_LAYERS):
+                if "isinstance" not in code.co_names:
+                    return _MADE_IN_CALL
+            of_layer = getattr(type(layer), name, None)
+            functions += [
+                each
+                for each in (known, of_layer if before == "self" else None)
+                if inspect.isfunction(each)
+            ]
+            before = name
+    return None
+
+
+def _hides(layer):
+    """Whether an attribute that is no layer holds dropout past Keras' view."""
+    seen = {id(part) for part in layer._flatten_layers()}
+    return any(
+        isinstance(held, DROPOUT_LAYERS)
+        and held.rate > 0
+        and id(held) not in seen
+        for value in vars(layer).values()
+        if type(value).__module__.split(".")[0] not in ("keras", "builtins")
+        for held in getattr(value, "__dict__", {}).values()
+    )
 
 
 def _noise_shape(layer):

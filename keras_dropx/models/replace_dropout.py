@@ -52,10 +52,11 @@ def replace_dropout(model, replacement, compile=True, in_place=False):
     What drops and is not reached is named in one warning, with what to use
     instead: recurrent cells and `Attention`, which draw without a dropout
     object, subclasses with a `call` of their own, other classes that are
-    dropout by their names (`DropPath`, `StochasticDepth`), and calls of
-    `keras.random.dropout` in the code of a `call` or a `Lambda`. Such calls
-    in functions further down, and layers that Keras does not track, cannot be
-    seen.
+    dropout by their names (`DropPath`, `StochasticDepth`), layers that an
+    object keeps from Keras' view, and what the code of a `call` or a `Lambda`,
+    and of the functions that it names, does: a call of `keras.random.dropout`,
+    a dropout layer made in each call. What is named only while it runs
+    (`getattr`, a function in an argument) cannot be seen.
 
     Args:
         model: `keras.Model`; Sequential or Functional unless `in_place`.

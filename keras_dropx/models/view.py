@@ -232,7 +232,8 @@ def predict(view, x, **arguments):
     with _generator_kept():
         try:
             return view.predict(x, **arguments)
-        except (ValueError, TypeError, UnboundLocalError) as error:
+        # IndexError: Keras 3.13, of a generator that yields nothing.
+        except (ValueError, TypeError, IndexError, UnboundLocalError) as error:
             if view.reading:
                 raise unreadable("x", x, error) from error
             raise

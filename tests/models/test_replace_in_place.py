@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from keras import layers as L
 
 from keras_dropx.layers import AugmentedDropout, ForwardDropout, Jumpout
 from keras_dropx.models import monte_carlo_predict, replace_dropout
@@ -368,6 +369,66 @@ def test_calls_of_the_function_are_told_from_calls_of_a_layer():
     model = HasDropout()
     model(X)
     replace_dropout(model, augmented, in_place=True)
+
+
+def helper(x):
+    return keras.random.dropout(x, 0.5)
+
+
+class DrawsInAMethod(keras.layers.Layer):
+    def call(self, x):
+        return self.attend(x)
+
+    def attend(self, x):
+        return helper(x)
+
+
+class MakesOne(keras.layers.Layer):
+    def call(self, x):
+        return L.Dropout(0.5, seed=1)(x)
+
+
+class Holder:
+    def __init__(self, rate):
+        self.drop = layers.Dropout(rate)
+
+
+class Hides(keras.layers.Layer):
+    def __init__(self, rate, **kwargs):
+        super().__init__(**kwargs)
+        self.holder = Holder(rate)
+
+    def call(self, x):
+        return self.holder.drop(x)
+
+
+class AsksOnly(keras.layers.Layer):
+    def call(self, x):
+        return x if isinstance(self, layers.Dropout) else 2 * x
+
+
+@pytest.mark.parametrize(
+    "layer, reason",
+    [
+        (DrawsInAMethod, "their code calls a dropout function"),
+        (MakesOne, "their code makes a dropout layer in each call"),
+        (lambda name: Hides(0.5, name=name), "an object that is no layer"),
+    ],
+)
+@pytest.mark.parametrize("in_place", [True, False])
+def test_what_keras_does_not_see_is_named(layer, reason, in_place):
+    inputs = keras.Input((8,))
+    x = Hides(0, name="off")(AsksOnly(name="asks")(inputs))
+    x = layer(name="it")(x)
+    model = keras.Model(inputs, layers.Dropout(0.1)(x))
+    with pytest.warns(UserWarning) as caught:
+        replace_dropout(model, augmented, in_place=in_place)
+    (caught,) = (w for w in caught if w.category is UserWarning)
+    kind = type(model.get_layer("it")).__name__
+    assert str(caught.message).startswith(
+        f"The dropout inside these layers is not replaced: 'it' ({kind}). "
+        f"'it' ({kind}): {reason}"
+    )
 
 
 def test_an_unbuilt_model_is_refused():
