@@ -23,6 +23,9 @@ _KEPT = "keras_dropx_"
 # What running a model leaves with it.
 _RUN = {
     "_called",
+    "_eval_epoch_iterator",
+    "_jax_state",
+    "_jax_state_synced",
     "history",
     "predict_function",
     "stop_evaluating",
@@ -75,7 +78,7 @@ def _new_view(model, kind):
     view = object.__new__(type(own.__name__, (kind, own), {}))
     # Past `__setattr__`: there Keras and its frameworks track what they find,
     # in lists that the view shares with the model.
-    vars(view).update(vars(model))
+    vars(view).update({k: v for k, v in vars(model).items() if k not in _RUN})
     vars(view).update(predict_function=None, steps_per_execution=1)
     vars(view)["call"] = _entering(view, view.call)
     return view
@@ -84,9 +87,19 @@ def _new_view(model, kind):
 def _state(model):
     """Returns what the layers of a model hold, but the values of variables."""
     return [
-        (layer, {k: _frozen(v) for k, v in vars(layer).items()})
+        (layer, {k: _frozen(v) for k, v in _held(layer) if k not in _RUN})
         for layer in model._flatten_layers()
     ]
+
+
+def _held(layer):
+    """Lists the attributes of a layer, without what listens to its calls."""
+    for name, value in vars(layer).items():
+        ways = getattr(value, "ways", None) if callable(value) else None
+        if ways is None:
+            yield name, value
+        else:  # `callbacks.taps`
+            yield from ways.before.items()
 
 
 def _frozen(value, depth=0):
@@ -105,9 +118,7 @@ def _equal(one, other):
         return False
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(
-            _equal(value, other[key])
-            for key, value in one.items()
-            if key not in _RUN
+            _equal(value, other[key]) for key, value in one.items()
         )
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(_equal, one, other))

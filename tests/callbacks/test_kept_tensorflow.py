@@ -15,6 +15,7 @@ from keras_dropx.callbacks import (
     MomentDrift,
     NetDistribution,
     NetVariance,
+    ReestimateBatchNorm,
     UnitCorrelation,
 )
 from keras_dropx.layers import GAAF, AugmentedDropout, Jumpout
@@ -24,12 +25,13 @@ X = RNG.normal(size=(16, 6)).astype("float32")
 Y = RNG.normal(size=(16, 3))
 
 
-def network():
+def network(*norms):
     model = keras.Sequential(
         [
             keras.Input((6,)),
             layers.Dense(4, activation=GAAF("tanh"), name="first"),
             AugmentedDropout(0.5, 0.1),
+            *norms,
             layers.Dense(4, activation="relu", name="second"),
             Jumpout(0.2),
             layers.Dense(3, name="top"),
@@ -78,10 +80,16 @@ def test_200_trainings_take_less_than_20_mb():
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * 4096 / 2**20
 
-    model = network()
+    model = network(layers.BatchNormalization())
     for number in range(200):
         form = (GradientInformation(), GradientInformation((X, Y)))[number % 2]
-        model.fit(X, Y, callbacks=[*callbacks(), form], verbose=0)
+        norm = ReestimateBatchNorm(X)
+        model.fit(
+            *(X, Y),
+            validation_data=(X, Y),
+            callbacks=[*callbacks(), form, norm],
+            verbose=0,
+        )
         if number == 9:
             before = left()[0], resident()
     assert left()[0] == before[0]

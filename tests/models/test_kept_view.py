@@ -72,6 +72,40 @@ def test_a_second_call_traces_nothing():
     assert [call() for _ in range(3)] == [0, 0, 0]
 
 
+class Within(keras.callbacks.Callback):
+    """Measures in the middle of a validation, and after a training."""
+
+    def measure(self):
+        before = Scaled.traces
+        monte_carlo_predict(self.model, X, samples=2, verbose=0)
+        statistics_estimator(self.model)(X, 4)
+        self.traces += Scaled.traces - before
+
+    def on_train_begin(self, logs=None):
+        self.traces = 0
+
+    def on_test_begin(self, logs=None):
+        self.measure()
+
+    def on_train_end(self, logs=None):
+        self.measure()
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="traces nothing")
+def test_a_second_call_within_a_training_traces_nothing():
+    model = network()
+    model.compile("sgd", "mse")
+    data = X, np.zeros((10, 16))
+    within = Within()
+    found = []
+    for _ in range(3):
+        model.fit(
+            *data, validation_data=data, callbacks=[within], epochs=2, verbose=0
+        )
+        found.append(within.traces)
+    assert found[0] > 0 and found[1:] == [0, 0]
+
+
 def set_policy(model):
     model.get_layer("dense").dtype_policy = keras.DTypePolicy("bfloat16")
 
