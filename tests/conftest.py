@@ -32,7 +32,7 @@ def pytest_generate_tests(metafunc):
 CORE = {"random", "ops", "layers", "models", "callbacks"}
 
 # On JAX each case of a test is compiled, in up to seconds.
-CASES_ON_JAX = 4
+CASES_ON_JAX = 3
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -208,6 +208,7 @@ def test_devices_are_named_where_keras_has_no_list(monkeypatch):
     assert "cpu" in device.lower()
 
 
+@pytest.mark.full
 def test_images_of_past_runs_are_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "LARGE", 100)
     shape = DATA.train[0].shape

@@ -589,7 +589,7 @@ def test_used_twice_it_is_shared_after_loading(tmp_path):
 
 
 # torch.compile takes no Keras layers.
-@pytest.mark.few(1)
+@pytest.mark.full
 @pytest.mark.parametrize(
     "jit_compile", [False] if BACKEND == "torch" else [False, True]
 )

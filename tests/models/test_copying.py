@@ -45,6 +45,7 @@ def parts(model):
     return attend._query_dense, attend._output_dense, model.get_layer("dense")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "change",
     [
