@@ -38,7 +38,7 @@ ONNX = ["onnx", "onnxruntime", "tf2onnx"]
 CORE_TEST = [
     "pytest>=8",
     "pytest-cov",
-    "pytest-xdist",
+    "pytest-xdist>=3.7",
     "hypothesis",
     "matplotlib",
 ]
