@@ -141,7 +141,10 @@ def test_no_process_is_left_whatever_ends_the_launcher(
     tmp_path, number, manner
 ):
     with subprocess.Popen(
-        python(LAUNCH, tmp_path, manner), stderr=subprocess.DEVNULL
+        python(LAUNCH, tmp_path, manner),
+        stderr=subprocess.DEVNULL,
+        # A shell's job in the background inherits that it is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         paths = [tmp_path / "chief", tmp_path / "worker"]
         # Two imports of TensorFlow, one after the other.
