@@ -1,13 +1,10 @@
 """The methods that `compare` knows by name, as functions of a site's rate."""
 
-import functools
-
 import keras
-import numpy as np
-from scipy import optimize, special
 
 from keras_dropx.errors import check_choice, invalid
 from keras_dropx.experiments.baselines.gain_matched import gaaf_control
+from keras_dropx.experiments.baselines.mean_rate import sigma_of
 from keras_dropx.layers import (
     GAAF,
     AugmentedDropout,
@@ -17,38 +14,11 @@ from keras_dropx.layers import (
 )
 
 BACKWARD_RATE = 1e-4
-MIN_RATE, MAX_RATE = 0.01, 0.6
 
 
 def without(rate):
     """Returns a layer that drops nothing, whatever the rate."""
     return keras.layers.Dropout(0.0)
-
-
-def mean_rate(sigma):
-    """Returns E[min(min_rate + |N(0, σ)|, max_rate)] of Jumpout's defaults."""
-    width = MAX_RATE - MIN_RATE
-    a = width / sigma
-    tail = special.erfc(a / np.sqrt(2))  # P(|N| > a)
-    part = np.sqrt(2 / np.pi) * -np.expm1(-(a**2) / 2)
-    return MIN_RATE + sigma * part + width * tail
-
-
-@functools.cache
-def jumpout(rate):
-    """Returns the σ with which Jumpout's mean p is `rate`.
-
-    Raises:
-        ValueError: If no σ does: p lies between 0.01 and 0.6.
-    """
-    if not MIN_RATE < rate < MAX_RATE - 0.005:
-        raise ValueError(
-            "Invalid value received for argument `methods`. Expected rates "
-            f"between {MIN_RATE} and {MAX_RATE - 0.005} at all sites for "
-            f"'jumpout', whose mean p is to be the rate. Received: a site of "
-            f"rate {rate}"
-        )
-    return float(optimize.brentq(lambda s: mean_rate(s) - rate, 1e-6, 1e3))
 
 
 # The exponent of (1 - p′) is dropout's own, so that the two differ in p alone.
@@ -58,7 +28,7 @@ DROPOUT = {
     "augmented": lambda rate: AugmentedDropout(rate, BACKWARD_RATE),
     "forward": ForwardDropout,
     "backward": BackwardDropout,
-    "jumpout": lambda rate: Jumpout(jumpout(rate), rescale="mean"),
+    "jumpout": lambda rate: Jumpout(sigma_of(rate), rescale="mean"),
     "batchnorm": lambda rate: AugmentedDropout(rate, rescale="batchnorm"),
     "gaaf": without,
     "gain": without,
@@ -138,7 +108,7 @@ def _fits(name, subject):
         return False
     if name == "jumpout":
         try:
-            [jumpout(rate) for rate in subject.rates if rate]
+            [sigma_of(rate) for rate in subject.rates if rate]
         except ValueError:  # No σ has one of these means.
             return False
     return any(subject.rates)

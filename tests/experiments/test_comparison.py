@@ -16,7 +16,6 @@ from keras_dropx.experiments import (
     tune,
     tuning,
 )
-from keras_dropx.experiments.named_methods import jumpout, mean_rate
 from keras_dropx.layers import AugmentedDropout, ForwardDropout
 from keras_dropx.models import reestimate_batch_norm, replace_dropout
 
@@ -819,15 +818,6 @@ def test_page_and_figure(tmp_path):
     with pytest.raises(ValueError, match="`path`"):
         comparison.report(tmp_path / "page.pdf")
     json.dumps(comparison.records)
-
-
-def test_sigma_of_jumpout_has_the_mean_of_the_rate():
-    rng = np.random.default_rng(1)
-    for rate in (0.05, 0.3, 0.5):
-        sigma = jumpout(rate)
-        assert mean_rate(sigma) == pytest.approx(rate, abs=1e-9)
-        p = np.minimum(0.01 + abs(rng.normal(size=10**6)) * sigma, 0.6)
-        assert p.mean() == pytest.approx(rate, abs=4 * p.std() / 1e3)
 
 
 ENDLESS = tf.data.Dataset.from_tensor_slices(TRAIN).batch(8).repeat()

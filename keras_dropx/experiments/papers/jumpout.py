@@ -5,26 +5,21 @@ Long since it is data: all tables and figures of one paper.
 
 from dataclasses import replace
 
-from scipy import stats
-
 from keras_dropx.experiments import networks
 from keras_dropx.experiments.baselines import ConcreteDropout, link_kernels
+from keras_dropx.experiments.baselines.mean_rate import (
+    MAX_RATE,
+    MIN_RATE,
+    mean_rate,
+    sigma_of,
+)
 from keras_dropx.experiments.papers.recipe import Recipe
 from keras_dropx.experiments.plan import Deviation, Method, Plan
 from keras_dropx.layers import AugmentedDropout, Jumpout
 
 PAPER = "jumpout"
 SIGMA = 0.2
-MIN_RATE = 0.01
-MAX_RATE = 0.6
 EXPONENTS = {"1": "mean", "0.5": "variance", "0.75": "batchnorm"}
-
-
-def mean_rate():
-    """Returns E[min(p_min + |N(0, σ)|, p_max)]."""
-    return stats.halfnorm(scale=SIGMA).expect(
-        lambda p: min(MIN_RATE + p, MAX_RATE)
-    )
 
 
 def unadapted(fraction, rescale):
@@ -59,8 +54,10 @@ ABLATION = (
         fractions_of="jumpout",
     ),
     Method("dropout+I+II", lambda: Jumpout(sigma=SIGMA, rescale="mean")),
-    Method("dropout+II", lambda: Jumpout(rate=mean_rate(), rescale="mean")),
-    Method("dropout+II+III", lambda: Jumpout(rate=mean_rate())),
+    Method(
+        "dropout+II", lambda: Jumpout(rate=mean_rate(SIGMA), rescale="mean")
+    ),
+    Method("dropout+II+III", lambda: Jumpout(rate=mean_rate(SIGMA))),
     RESCALED,
     Method(
         "dropout+III+I",
@@ -334,6 +331,18 @@ def at(name, rescale, options, text=""):
     )
 
 
+def jumpout_at(name, options):
+    """Returns Jumpout for each rate of Figure 2, which is its mean p."""
+    return tuple(
+        Method(
+            f"{name} {rate:g}",
+            lambda rate=rate: Jumpout(sigma=sigma_of(rate)),
+            options=options,
+        )
+        for rate in RATES
+    )
+
+
 FIGURE_2 = Recipe(
     name="jumpout-figure-2",
     title="Accuracy against the rate, with and without batch normalisation",
@@ -346,9 +355,11 @@ FIGURE_2 = Recipe(
                 PLAIN,
                 *at("dropout", "mean", {}),
                 *at("rescaled", "batchnorm", {}),
+                *jumpout_at("jumpout", {}),
                 Method("plain-no-bn", options=NO_NORM),
                 *at("dropout", "mean", NO_NORM, "-no-bn"),
                 *at("rescaled", "batchnorm", NO_NORM, "-no-bn"),
+                *jumpout_at("jumpout-no-bn", NO_NORM),
             ),
             measures=frozenset({"reestimated"}),
             learning_rate=0.01,
@@ -358,9 +369,9 @@ FIGURE_2 = Recipe(
         *CHOICES[2:],
         Deviation(
             "Jumpout in Figure 2",
-            "a third line",
-            "not run",
-            "the axis is the rate of dropout, and σ is not stated",
+            "a third line; σ is not stated, the axis is the rate of dropout",
+            "at the σ at which its mean p is the rate",
+            "before p / q⁺: the rate of active units dropped is larger",
         ),
         Deviation(
             "learning rate of Figure 2",

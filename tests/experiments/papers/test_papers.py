@@ -6,10 +6,10 @@ import pathlib
 
 import numpy as np
 import pytest
-from scipy import integrate, stats
 
 from keras_dropx.errors import UserError
 from keras_dropx.experiments import papers
+from keras_dropx.experiments.baselines.mean_rate import mean_rate
 from keras_dropx.experiments.papers import jumpout
 from keras_dropx.experiments.papers.digits import on_digits
 from keras_dropx.experiments.papers.recipe import on_dataset
@@ -209,13 +209,14 @@ def test_ablation_switches_each_modification_alone():
         assert (exponent in (0.75, "batchnorm")) == ("III" in has)
 
 
-def test_fixed_rate_is_the_mean_of_the_random_one():
-    def density(p):
-        return 2 * stats.norm.pdf(p, scale=jumpout.SIGMA)
-
-    inner, _ = integrate.quad(lambda p: (0.01 + p) * density(p), 0, 0.59)
-    atom = 0.6 * 2 * stats.norm.sf(0.59 / jumpout.SIGMA)
-    np.testing.assert_allclose(jumpout.mean_rate(), inner + atom, rtol=1e-8)
+def test_jumpouts_line_in_figure_2_has_the_rate_as_its_mean_p():
+    plan = RECIPES["jumpout-figure-2"].plans[0]
+    methods = [m for m in plan.methods if m.name.startswith("jumpout")]
+    assert len(methods) == 2 * len(jumpout.RATES)
+    for method in methods:
+        config = method.dropout().get_config()
+        rate = float(method.name.split()[1])
+        assert mean_rate(config["sigma"]) == pytest.approx(rate, abs=1e-9)
 
 
 def test_without_adaptation_the_noise_is_divided_by_the_fraction():
