@@ -69,14 +69,15 @@ test-torch: .venv-torch/.ready
 test-oldest: .venv-oldest/.ready
 	KERAS_BACKEND=tensorflow .venv-oldest/bin/python $(PYTEST) $(FAST) $(CORE)
 
-# KerasHub's models, and `compare` where TensorFlow is not the backend.
+# KerasHub's models, and `compare` where TensorFlow is not the backend. A file
+# alone would keep one core busy: its tests are shared out.
 test-hub: .venv-hub/.ready
 	for backend in tensorflow jax torch; do \
-		KERAS_BACKEND=$$backend .venv-hub/bin/python $(PYTEST) \
+		KERAS_BACKEND=$$backend .venv-hub/bin/python $(PYTEST) --dist load \
 			tests/models/test_keras_hub.py || exit 1; \
 	done
 	for backend in jax torch; do \
-		KERAS_BACKEND=$$backend .venv-hub/bin/python $(PYTEST) \
+		KERAS_BACKEND=$$backend .venv-hub/bin/python $(PYTEST) --dist load \
 			-m backends tests/experiments/test_comparison.py || exit 1; \
 	done
 

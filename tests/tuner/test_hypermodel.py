@@ -64,13 +64,13 @@ def test_two_searches_of_one_seed_propose_and_measure_the_same(
             search(
                 tmp_path / str(number),
                 DropoutHyperModel(build, method=method),
-                max_trials=4,
+                max_trials=3,
                 executions_per_trial=2,
             )
         )
     assert runs[0] == runs[1]
     scores = [score for _, score in runs[0]]
-    assert len(set(scores)) == 4
+    assert len(set(scores)) == 3
 
 
 @pytest.mark.full
