@@ -1,6 +1,7 @@
 """Runs the Python blocks of the README and the docs, a process a page."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,20 +22,26 @@ def test_python_blocks_run(page, tmp_path):
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
     if "import keras_hub" in page.read_text():  # the extra `hub`
         pytest.importorskip("keras_hub")
+    run(["-c", "\n".join(blocks)], tmp_path)
+
+
+def run(program, folder):
+    """Returns what a program of Python prints in a folder."""
     done = subprocess.run(
-        [sys.executable, "-c", "\n".join(blocks)],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
+        [sys.executable, *program], capture_output=True, text=True, cwd=folder
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 @pytest.mark.full
 def test_readme_shows_what_its_lines_print(tmp_path):
     """Line by line; other machines draw other numbers, as the README says.
 
-    The guide on uncertainty has what the masks say together, of both models.
+    What `compare` prints is of the runs in `readme`, which the command finds
+    done: its sentence is the README's to the letter. (Where it trains, another
+    Keras builds another network: remove the runs and make them anew.) The guide
+    on uncertainty has what the masks say together, of both models.
     """
     guide = (ROOT / "docs" / "guides" / "monte_carlo.md").read_text()
     text = (ROOT / "README.md").read_text()
@@ -50,20 +57,22 @@ for each in model, clean:
     samples = monte_carlo_predict(each, x, samples=20, seed=0, verbose=0)
     print(f"{(samples.mean(0).argmax(-1) == y).mean():.1%}")
 """
-    quick = [*command.split(), "--seeds", "2", "--epochs", "1"]
-    for program in (
-        [ROOT / script],
-        ["-m", "dropx", *quick],
-        ["-c", block + more],
-    ):
-        done = subprocess.run(
-            [sys.executable, *program],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
+    runs = tmp_path / "results" / "model" / "runs.jsonl"
+    runs.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "tests" / "docs" / "readme" / "runs.jsonl", runs)
+    done = runs.read_bytes()
+    _, compared, printed = (
+        run(program, tmp_path)
+        for program in (
+            [ROOT / script],
+            ["-m", "dropx", *command.split()],
+            ["-c", block + more],
         )
-        assert done.returncode == 0, done.stderr[-3000:]
-    *lines, trained, clean = done.stdout.splitlines()
+    )
+    assert runs.read_bytes() == done
+    (sentence,) = re.findall(r"^```text\n(.*?)^```", text, re.M | re.S)
+    assert " ".join(compared.split()).startswith(" ".join(sentence.split()))
+    *lines, trained, clean = printed.splitlines()
     found = re.search(
         r"(\d+\.\d) % of the test images.* (\d+\.\d) %", guide, re.S
     )
