@@ -64,7 +64,7 @@ covered:
 
 test-torch: .venv-torch/.ready
 	KERAS_BACKEND=torch .venv-torch/bin/python $(PYTEST) $(FAST) $(CORE) \
-		tests/benchmarks/test_kept_torch.py
+		tests/benchmarks/test_*_torch.py
 
 test-oldest: .venv-oldest/.ready
 	KERAS_BACKEND=tensorflow .venv-oldest/bin/python $(PYTEST) $(FAST) $(CORE)
