@@ -7,6 +7,7 @@ program it saves a picture of each page: test_pages.py folder.
 import contextlib
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,7 @@ if __name__ == "__main__":
             for scheme in SCHEMES:
                 for width in SIZES:
                     high = look(browser, width, scheme)["high"]
+                    time.sleep(0.5)  # The colours fade into each other.
                     path = Path(sys.argv[1], f"{name}-{width}-{scheme}.png")
                     browser.save_screenshot(str(path))
                     print(f"{path.name}: {high / SIZES[width]:.1f} screens")
