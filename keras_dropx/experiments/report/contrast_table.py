@@ -4,22 +4,24 @@ from keras_dropx.experiments.measures import describe, label
 from keras_dropx.experiments.report.table import Table
 from keras_dropx.experiments.statistics import compared, seeds_text
 
-ACCURACY = describe("test_accuracy").text
-EXPECTED = {"+": "higher", "-": "lower", "=": "equal", "": ""}
-NUMBERS = ("difference", "interval")
+EXPECTED = {"+": "higher", "-": "lower", "=": "equal"}
 
 
 def contrast_table(plan, records, looks=1):
     """Returns a table of the primary contrasts: intervals and verdicts.
 
-    Where a paper says something of them, its sentences are in it, and whether
-    they hold.
+    Where a paper says something of them, its sentences come first, and the
+    verdicts say whether they hold.
     """
     seeds = len({record["seed"] for record in records})
     title = f"Contrasts fixed before running, {seeds_text(seeds)}"
     if seeds < 5:
         title += " (a demonstration, not a test)"
-    rows, claims = [], any(contrast.sentence for contrast in plan.contrasts)
+    words = ("contrast", "metric", "verdict")
+    claims = any(contrast.sentence for contrast in plan.contrasts)
+    if claims:
+        words = ("claim", "contrast: expected", "outcome")
+    rows, said = [], None
     results = compared(records, plan.contrasts, looks)
     for contrast, result in zip(plan.contrasts, results, strict=True):
         metric = describe(contrast.metric, plan)
@@ -28,54 +30,30 @@ def contrast_table(plan, records, looks=1):
             difference = metric.format(result.mean, "+")
         if result.low is not None:
             interval = metric.span(result, "+")
-        row = [
-            f"{label(contrast.treatment)} - {label(contrast.control)}",
-            metric.text,
-            difference,
-            interval,
-            verdict_text(contrast, result, seeds),
-        ]
+        first = f"{label(contrast.treatment)} - {label(contrast.control)}"
+        second, verdict = metric.text, verdict_text(contrast, result, seeds)
         if claims:
+            second = first
+            if contrast.metric != "test_accuracy":
+                second += f", {metric.text}"
+            if contrast.sign:
+                second += f": {EXPECTED[contrast.sign]}"
             outcome = claim_verdict(contrast, result)
-            row += [EXPECTED[contrast.sign], outcome, contrast.sentence]
-        rows.append(row)
-    headings = ["contrast", "metric", *NUMBERS, "verdict"]
-    if claims:
-        headings += ["expected", "outcome", "claim"]
-    words = tuple(h for h in headings if h not in NUMBERS)
+            if outcome not in ("", "not resolved"):
+                verdict = f"{outcome}: {verdict}"
+            first = "" if contrast.sentence == said else contrast.sentence
+            said = contrast.sentence
+        rows.append([first, second, difference, interval, verdict])
     caption = f"t intervals, all {len(rows)} together at the 95 % level"
     if looks > 1:
         caption += f", with {looks} looks"
     caption += " (Bonferroni)"
     if any("*" in contrast.treatment for contrast in plan.contrasts):
         caption += "; *: the mean over all settings"
+    if claims and any(c.metric == "test_accuracy" for c in plan.contrasts):
+        caption += "; of accuracy, %, where nothing else stands there"
+    headings = [*words[:2], "difference", "interval", words[2]]
     return Table(headings, rows, words, title, caption)
-
-
-def by_claim(table):
-    """Returns a `contrast_table` with claims as a page shows it: they first."""
-    rows, said = [], None
-    for row in table.rows:
-        cell = dict(zip(table.headings, row, strict=True))
-        contrast = cell["contrast"]
-        if cell["metric"] != ACCURACY:
-            contrast += f", {cell['metric']}"
-        if cell["expected"]:
-            contrast += f": {cell['expected']}"
-        outcome = cell["verdict"]
-        if cell["outcome"] not in ("", "not resolved"):
-            outcome = f"{cell['outcome']}: {outcome}"
-        claim = "" if cell["claim"] == said else cell["claim"]
-        said = cell["claim"]
-        rows.append(
-            [claim, contrast, cell["difference"], cell["interval"], outcome]
-        )
-    words = ("claim", "contrast: expected", "outcome")
-    headings = [*words[:2], *NUMBERS, words[2]]
-    caption = table.caption
-    if any(ACCURACY in row for row in table.rows):
-        caption += f"; of {ACCURACY}, where nothing else stands there"
-    return Table(headings, rows, words, table.title, caption)
 
 
 def verdict_text(contrast, result, seeds):

@@ -164,13 +164,9 @@ def net_distribution(title, plan, records):
         last = runs_of(records, method.name)[0]["measured"][-1][
             "net_distribution"
         ]
-        for key, counts in last.items():
-            name, _, layer = key.partition("/")
-            if name == "net_value_counts":
-                edges = last[f"net_value_edges/{layer}"]
-                layers.setdefault(layer, []).append(
-                    (method.name, counts, edges)
-                )
+        for layer, counts in _by_layer(last, "net_value_counts").items():
+            edges = last[f"net_value_edges/{layer}"]
+            layers.setdefault(layer, []).append((method.name, counts, edges))
     drawn, (axes,) = figure_of(
         f"{title}; first seed", max(len(layers), 1), sharex=True, sharey=True
     )
@@ -207,11 +203,6 @@ def _series(records, method, measure, name):
     """Returns (epochs, values of each run) by layer."""
     runs = [record["measured"] for record in runs_of(records, method)]
     epochs = [point["epoch"] for point in runs[0]]
-    layers = [
-        key.partition("/")[2]
-        for key in runs[0][0][measure]
-        if key.partition("/")[0] == name
-    ]
     return {
         layer: (
             epochs,
@@ -220,5 +211,14 @@ def _series(records, method, measure, name):
                 for run in runs
             ],
         )
-        for layer in layers
+        for layer in _by_layer(runs[0][0][measure], name)
+    }
+
+
+def _by_layer(measured, name):
+    """Returns what was measured under a name, by layer."""
+    return {
+        key.partition("/")[2]: found
+        for key, found in measured.items()
+        if key.startswith(f"{name}/")
     }

@@ -52,14 +52,23 @@ def forest(claims):
         ax.set_title(plain(dataset), fontsize="medium")
         ax.grid(axis="x", alpha=0.25)
         ax.set_xlabel("difference over its margin")
-    reach = _reach(claims)
+    ends = [
+        abs(end) / claim.contrast.margin
+        for claim in claims
+        for end in (claim.result.low, claim.result.mean, claim.result.high)
+        if end is not None
+    ]
+    reach = 1.3 * max([3.0, *ends])
     axes[0].set_xlim(-reach, reach)
     axes[0].set_yticks(
         range(len(names)), [plain(n) for n in names], fontsize="small"
     )
     axes[0].tick_params(axis="y", length=0)
     axes[0].set_ylim(len(names) - 0.4, -0.8)
-    _embolden(axes[0], claims)
+    recipes = {claim.recipe for claim in claims}
+    for text in axes[0].get_yticklabels():
+        if text.get_text() in recipes:
+            text.set_fontweight("bold")
     handles, texts = axes[0].get_legend_handles_labels()
     drawn.legend(
         handles, texts, loc="outside lower center", ncols=4, fontsize="small"
@@ -114,24 +123,6 @@ def _draw(ax, own, outcome):
         markersize=5,
         label=outcome,
     )
-
-
-def _reach(claims):
-    """Returns how far the axis goes, the same to both sides."""
-    ends = [
-        abs(end) / claim.contrast.margin
-        for claim in claims
-        for end in (claim.result.low, claim.result.mean, claim.result.high)
-        if end is not None
-    ]
-    return 1.3 * max([3.0, *ends])
-
-
-def _embolden(ax, claims):
-    recipes = {claim.recipe for claim in claims}
-    for text in ax.get_yticklabels():
-        if text.get_text() in recipes:
-            text.set_fontweight("bold")
 
 
 def _title(claims):

@@ -78,27 +78,21 @@ def report(folder):
         )
         drawn = figure(recipe and recipe.figure, plan, own, title)
         images[name] = png_of(drawn)
-        if recipe:
-            paper, text = (
-                paper_of(recipe),
-                paper_section(recipe, plan, own, name),
-            )
-        else:
-            paper, text = None, plan_section(plan, own, name)
-        sections.setdefault(paper, []).append(text)
-    pages = {"report": heading(records, found)}
+        text = (
+            paper_section(recipe, plan, own, name)
+            if recipe
+            else plan_section(plan, own, name)
+        )
+        sections.setdefault(recipe and paper_of(recipe), []).append(text)
+    head, claims = heading(records, found), claims_of(found)
     if papers:
-        claims = claims_of(found)
-        for paper in papers:
-            own = [claim for claim in claims if claim.paper == paper]
-            if own:
-                images[forest_name(paper)] = png_of(forest(own))
-        pages["report"] = first_page(pages["report"], claims, papers)
-    pages["report"] = (
-        "\n\n".join([pages["report"], *sections.pop(None, [])]) + "\n"
-    )
+        head = first_page(head, claims, papers)
+    pages = {"report": "\n\n".join([head, *sections.pop(None, [])]) + "\n"}
     made = markdown_text(versions_of(records))
     for paper in papers:
+        own = [claim for claim in claims if claim.paper == paper]
+        if own:
+            images[forest_name(paper)] = png_of(forest(own))
         own = [each for each in found if each[0] and paper_of(each[0]) == paper]
         pages[paper] = paper_page(paper, made, sections[paper], own)
     page = html_page(_title(found), _one_page(pages), images)

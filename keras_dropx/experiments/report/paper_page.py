@@ -3,7 +3,6 @@
 from keras_dropx.experiments import papers
 from keras_dropx.experiments.papers import printed
 from keras_dropx.experiments.plan import Deviation
-from keras_dropx.experiments.report.contrast_table import by_claim
 from keras_dropx.experiments.report.method_table import setting_text
 from keras_dropx.experiments.report.recipe_list import SIZES
 from keras_dropx.experiments.report.scoreboard import (
@@ -87,7 +86,7 @@ def paper_section(recipe, plan, records, image):
         if isinstance(part, str):
             parts.append(markdown_paragraph(part))
         elif "claim" in part.headings:
-            parts.append(folded(by_claim(part), "claims, with intervals"))
+            parts.append(folded(part, "claims, with intervals"))
         else:
             parts.append(folded(part, "methods, with the paper's numbers"))
     return "\n\n".join(parts)

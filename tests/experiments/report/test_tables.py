@@ -218,24 +218,25 @@ def test_claims_have_their_contrast_interval_and_verdict():
     plain = runs("plain", [0.5, 0.6, 0.7], test_loss=1.0)
     treated = runs("standard 0.1", [0.53, 0.63, 0.735], test_loss=1.2)
     treated[1]["test_loss"], treated[2]["test_loss"] = 1.5, None
-    first, second = contrast_table(
+    table = contrast_table(
         dataclasses.replace(plan, contrasts=contrasts), plain + treated
-    ).rows
+    )
+    assert "; of accuracy, %, where nothing else stands there" in table.caption
+    first, second = table.rows
     interval = stats.ttest_1samp([3.0, 3.0, 3.5], 0).confidence_interval(0.975)
     assert first == [
-        *("standard 0.1 - no dropout", "accuracy, %", "+3.17"),
-        f"{interval.low:+.2f} to {interval.high:+.2f}",
-        *("higher", "higher", "holds", "a | b is better"),
+        *("a | b is better", "standard 0.1 - no dropout: higher", "+3.17"),
+        *(f"{interval.low:+.2f} to {interval.high:+.2f}", "holds: higher"),
     ]
     interval = stats.ttest_1samp([0.2, 0.5], 0).confidence_interval(0.975)
     assert second[:4] == [
-        *("standard 0.1 - no dropout", "loss, nats", "+0.350"),
+        "the loss is lower",
+        *("standard 0.1 - no dropout, loss, nats: lower", "+0.350"),
         f"{interval.low:+.3f} to {interval.high:+.3f}",
     ]
     needed, pairs = second[4].split(", ")
     assert needed.startswith("not resolved (about ") and "more seeds" in needed
     assert pairs == "2 of 3 pairs)"
-    assert second[5:] == ["lower", "not resolved", "the loss is lower"]
 
 
 @pytest.mark.parametrize(
