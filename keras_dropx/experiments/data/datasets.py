@@ -23,9 +23,6 @@ from absl import logging
 
 from keras_dropx.experiments.data import builders
 from keras_dropx.experiments.data.builders import DatasetError
-from keras_dropx.experiments.data.digits import Digits
-
-__all__ = ["DatasetError", "Digits", "Subsets", "arrays", "load", "subsets"]
 
 
 def load(
@@ -111,16 +108,9 @@ def load(
                 )
             decoders = {image: tfds.decode.SkipDecoding()}
         try:
-            train, test = tfds.load(
-                name,
-                split=[
-                    train_split,
-                    builders.find_test_split(builder, name),
-                ],
+            train, test = builder.as_dataset(
+                split=[train_split, builders.find_test_split(builder, name)],
                 decoders=decoders,
-                data_dir=data_dir,
-                download=False,
-                shuffle_files=False,
                 as_supervised=True,
             )
         except DatasetError:

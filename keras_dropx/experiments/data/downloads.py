@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import threading
 import time
+import types
 from urllib.parse import urlsplit
 
 DEADLINE = 2.3
@@ -42,9 +43,7 @@ def unavailable(builder):
     """
     folder = builder.data_dir_root / "downloads"
     manual = folder / "manual"
-    by_hand = (
-        {path.name for path in manual.iterdir()} if manual.exists() else ()
-    )
+    by_hand = {path.name for path in manual.glob("*")}
     if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
         if by_hand:
             return None
@@ -127,21 +126,14 @@ def tidy(builder):
                 shutil.rmtree(path, ignore_errors=True)
         new.sort(key=lambda path: (-len(path.parts), path.name == ".config"))
         for path in new:
-            # TFDS describes a data set there, for the versions beside it.
-            if path.name == ".config" and not _others(path):
-                shutil.rmtree(path, ignore_errors=True)
             # Its paths raise the second where a folder is not empty.
             with contextlib.suppress(OSError, ValueError):
+                # TFDS describes a data set there, for the versions beside it.
+                beside = os.listdir(path.parent)
+                if path.name == ".config" and beside == [".config"]:
+                    shutil.rmtree(path)
                 path.rmdir()
         raise
-
-
-def _others(path):
-    """Whether a folder stands beside others, or is gone."""
-    try:
-        return [each.name for each in path.parent.iterdir()] != [path.name]
-    except OSError:
-        return True
 
 
 @contextlib.contextmanager
@@ -154,14 +146,12 @@ def _noted_names():
 
     made, before = set(), download_manager.uuid
 
-    class Noting:
-        @staticmethod
-        def uuid4():
-            number = before.uuid4()
-            made.add(number.hex)
-            return number
+    def uuid4():
+        number = before.uuid4()
+        made.add(number.hex)
+        return number
 
-    download_manager.uuid = Noting
+    download_manager.uuid = types.SimpleNamespace(uuid4=uuid4)
     try:
         yield made
     finally:

@@ -1,5 +1,7 @@
 """The one door to the images of a plan: drawn, whole or streamed."""
 
+import functools
+
 import numpy as np
 
 from keras_dropx.experiments.data import datasets
@@ -56,25 +58,21 @@ def open_data(
         )
         shape = [224, 224, 3]
         return lambda seed: subsets, {**description, "input_shape": shape}
-    shape = shape_after(plan, info.features[image].shape)
-    description["input_shape"] = shape
-    if train_size is None:
-        return _whole(plan, train, test), description
-    return _drawn(plan, train, test, train_size), description
+    shape = info.features[image].shape
+    for step, *numbers in plan.preparation:
+        if step == "resize":
+            shape = (*numbers, shape[-1])
+    description["input_shape"] = list(shape)
+    if train_size is not None:
+        return _drawn(plan, train, test, train_size), description
 
+    @functools.cache
+    def whole():
+        return prepared(
+            plan, datasets.arrays(train), None, datasets.arrays(test)
+        )
 
-def _whole(plan, train, test):
-    read = []
-
-    def whole(seed):
-        if not read:
-            parts = datasets.Subsets(
-                datasets.arrays(train), None, datasets.arrays(test)
-            )
-            read.append(prepared(plan, parts))
-        return read[0]
-
-    return whole
+    return lambda seed: whole(), description
 
 
 def _drawn(plan, train, test, train_size):
@@ -91,25 +89,16 @@ def _drawn(plan, train, test, train_size):
         parts = datasets.subsets(images, labels, seed, train_size)
         if not digits:
             parts = parts._replace(test=(test_images, test_labels))
-        return prepared(plan, parts)
+        return prepared(plan, *parts)
 
     drawn(0)  # A train_size that does not fit fails here.
     return drawn
 
 
-def shape_after(plan, shape):
-    """Returns the shape of images after a plan's preparation, a list."""
-    for name, *numbers in plan.preparation:
-        if name == "resize":
-            shape = (*numbers, shape[-1])
-    return list(shape)
-
-
-def prepared(plan, subsets):
-    """Returns `datasets.Subsets` as a plan's network takes them."""
-    parts = [part for part in subsets if part is not None]
-    images = prepare(plan.preparation, *(images for images, _ in parts))
-    remaining = iter(zip(images, (labels for _, labels in parts), strict=True))
+def prepared(plan, *parts):
+    """Returns `datasets.Subsets` of parts as a plan's network takes them."""
+    images = prepare(plan.preparation, *(part[0] for part in parts if part))
+    images = iter(images)
     return datasets.Subsets(
-        *(None if part is None else next(remaining) for part in subsets)
+        *(part and (next(images), part[1]) for part in parts)
     )

@@ -19,6 +19,7 @@ import tensorflow_datasets as tfds
 from sklearn.datasets import load_digits
 
 from keras_dropx.experiments.data import datasets
+from keras_dropx.experiments.data.digits import Digits
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +218,7 @@ def test_second_load_writes_nothing_and_says_nothing(
 
 
 def test_loser_of_a_race_reads_the_winners_data(tmp_path, monkeypatch):
-    split_generators = datasets.Digits._split_generators
+    split_generators = Digits._split_generators
     winners = []
 
     def overtaken(self, dl_manager):
@@ -226,7 +227,7 @@ def test_loser_of_a_race_reads_the_winners_data(tmp_path, monkeypatch):
         winners.append(tree(tmp_path))
         return split_generators(self, dl_manager)
 
-    monkeypatch.setattr(datasets.Digits, "_split_generators", overtaken)
+    monkeypatch.setattr(Digits, "_split_generators", overtaken)
     train, _, info = datasets.load("digits", tmp_path)
     assert len(datasets.arrays(train)[0]) == 1437
     assert info.splits["test"].num_examples == 360

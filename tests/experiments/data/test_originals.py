@@ -11,7 +11,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from keras_dropx.experiments import data
-from keras_dropx.experiments.data import originals
+from keras_dropx.experiments.data import datasets, originals
 
 DEBIAN = pathlib.Path("/usr/share/datasets/fashion-mnist")
 FILES = {"train.gz": b"\0\1\2\0", "test.gz": b"\1\2"}
@@ -83,8 +83,8 @@ def tree(folder):
 def test_a_data_set_is_prepared_from_its_files(files, tmp_path):
     before = tree(files)
     train, test, _ = data.load("originalset", tmp_path, source=files)
-    assert sorted(data.arrays(train)[1]) == [0, 0, 1, 2]
-    assert sorted(data.arrays(test)[1]) == [1, 2]
+    assert sorted(datasets.arrays(train)[1]) == [0, 0, 1, 2]
+    assert sorted(datasets.arrays(test)[1]) == [1, 2]
     assert tree(files) == before
     # Nothing but the data set stays, and it serves without the files.
     assert [path.name for path in tmp_path.iterdir()] == ["originalset"]
@@ -113,7 +113,7 @@ def test_a_missing_or_damaged_file_is_named_in_one_line(
             content = gzip.compress(b"\3\3", mtime=0)
         file.write_bytes(content)
     before = tree(tmp_path)
-    with pytest.raises(data.DatasetError) as caught:
+    with pytest.raises(datasets.DatasetError) as caught:
         data.load("originalset", folder, source=source)
     assert str(caught.value).endswith(expected)
     assert "\n" not in str(caught.value)
@@ -121,7 +121,7 @@ def test_a_missing_or_damaged_file_is_named_in_one_line(
 
 
 def test_the_message_without_files_names_the_option(tmp_path):
-    with pytest.raises(data.DatasetError, match="--source"):
+    with pytest.raises(datasets.DatasetError, match="--source"):
         data.load("fashion_mnist", tmp_path)
 
 
@@ -156,6 +156,6 @@ def test_a_gzip_head_without_name_and_time_is_completed(tmp_path):
 def test_fashion_mnist_is_prepared_from_debians_package(tmp_path):
     train, test, info = data.load("fashion_mnist", tmp_path, source=DEBIAN)
     assert (train.cardinality(), test.cardinality()) == (60_000, 10_000)
-    images, labels = data.arrays(test)
+    images, labels = datasets.arrays(test)
     assert images.shape == (10_000, 28, 28, 1) and images.max() == 255
     assert (np.bincount(labels) == 1000).all()
