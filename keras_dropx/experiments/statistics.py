@@ -1,5 +1,6 @@
 """Paired differences: simultaneous t intervals, the verdicts they allow."""
 
+import bisect
 import functools
 import math
 from typing import NamedTuple
@@ -143,14 +144,12 @@ def _seeds_needed(sd, goal, level):
     """Returns the smallest n whose half interval is at most `goal`, or None."""
     if half_width(sd, MOST_SEEDS, level) > goal:
         return None
-    least, most = 1, MOST_SEEDS
-    while most - least > 1:
-        middle = (least + most) // 2
-        if half_width(sd, middle, level) > goal:
-            least = middle
-        else:
-            most = middle
-    return most
+    return bisect.bisect_left(
+        range(MOST_SEEDS),
+        True,
+        lo=2,
+        key=lambda count: half_width(sd, count, level) <= goal,
+    )
 
 
 @functools.cache
@@ -160,13 +159,11 @@ def _quantile(degrees, level):
 
 def by_seed(records, method, metric="test_accuracy"):
     """Returns a dict from seed to the number of a method's run."""
-    found = {
-        record["seed"]: value(record, metric)
+    return {
+        record["seed"]: number
         for record in records
         if record["method"] == method
-    }
-    return {
-        seed: number for seed, number in found.items() if number is not None
+        and (number := value(record, metric)) is not None
     }
 
 
