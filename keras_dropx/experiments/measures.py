@@ -66,8 +66,10 @@ class Metric(NamedTuple):
         return f"{number:{sign},.0f}" if large else f"{number:{sign}.4g}"
 
     def span(self, interval, sign=""):
-        """Returns the ends of a `statistics.Interval` as a string."""
+        """Returns the ends of a `statistics.Interval`, or why it has none."""
         low, high = interval.low, interval.high
+        if low is None:
+            return interval.why_no_interval
         return f"{self.format(low, sign)} to {self.format(high, sign)}"
 
     def amount(self, number):

@@ -25,11 +25,9 @@ def contrast_table(plan, records, looks=1):
     results = compared(records, plan.contrasts, looks)
     for contrast, result in zip(plan.contrasts, results, strict=True):
         metric = describe(contrast.metric, plan)
-        difference, interval = "", result.why_no_interval
+        difference = ""
         if result.mean is not None:
             difference = metric.format(result.mean, "+")
-        if result.low is not None:
-            interval = metric.span(result, "+")
         first = f"{label(contrast.treatment)} - {label(contrast.control)}"
         second, verdict = metric.text, verdict_text(contrast, result, seeds)
         if claims:
@@ -43,6 +41,7 @@ def contrast_table(plan, records, looks=1):
                 verdict = f"{outcome}: {verdict}"
             first = "" if contrast.sentence == said else contrast.sentence
             said = contrast.sentence
+        interval = metric.span(result, "+")
         rows.append([first, second, difference, interval, verdict])
     caption = f"t intervals, all {len(rows)} together at the 95 % level"
     if looks > 1:

@@ -70,11 +70,9 @@ class Claim(NamedTuple):
         """The outcome, the difference and its interval, a string."""
         metric, result = self.metric, self.result
         text = f"{MARKS[self.outcome]} {self.outcome}"
-        ends = result.why_no_interval
+        ends = metric.span(result, "+")
         if result.mean is None:
             return f"{text} ({ends})"
-        if result.low is not None:
-            ends = metric.span(result, "+")
         amount = f"{metric.format(result.mean, '+')} {metric.unit}".strip()
         return f"{text}: {amount} ({ends})"
 

@@ -131,8 +131,7 @@ def _incomplete(plan, records, seeds):
     for method in plan.methods:
         runs = runs_of(records, method.name)
         diverged = sum(
-            bool(run.get("diverged"))
-            or any(
+            any(
                 not np.isfinite(number)
                 for metric in metrics
                 if (number := value(run, metric)) is not None
