@@ -1,5 +1,6 @@
 """What `compare` returns: a sentence, tables, a figure, a page."""
 
+import dataclasses
 import functools
 import io
 import shutil
@@ -11,8 +12,8 @@ import numpy as np
 from keras_dropx.errors import invalid
 from keras_dropx.experiments.files import write_atomically
 from keras_dropx.experiments.measures import REESTIMATED, describe
-from keras_dropx.experiments.named_methods import OTHER_MASKS
 from keras_dropx.experiments.statistics import (
+    by_seed,
     compared,
     standard_error,
 )
@@ -25,6 +26,7 @@ HELD = (
 )
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class Comparison:
     """The result of `compare`; `str()` is the sentence, then tables.
 
@@ -40,16 +42,16 @@ class Comparison:
         call: String, the code or the command that repeats it.
     """
 
-    def __init__(
-        self, plan, metric, direction, margin, looks, call, records=()
-    ):
-        self.plan = plan
-        self.metric = metric
-        self.direction = direction
-        self.margin = margin
-        self.looks = looks
-        self.call = call
-        self.records = [_marked(record, metric) for record in records]
+    plan: object
+    metric: str
+    direction: str
+    margin: float | None
+    looks: int
+    call: str
+    records: list = ()
+
+    def __post_init__(self):
+        self.records = [_marked(r, self.metric) for r in self.records]
 
     @functools.cached_property
     def seeds(self):
@@ -61,14 +63,10 @@ class Comparison:
 
         Args:
             method: String, the method's name.
-            key: Key of a record. None: the metric on the test data.
+            key: Key of a record. None: the metric on the test data, NaN of
+                a run that diverged.
         """
-        key = key or f"test_{self.metric}"
-        return {
-            record["seed"]: record[key]
-            for record in self.records
-            if record["method"] == method and key in record
-        }
+        return by_seed(self.records, method, key or f"test_{self.metric}")
 
     def differences(self, treatment, control):
         """Returns treatment minus control in the metric, over the seeds."""
@@ -109,11 +107,6 @@ class Comparison:
                 row[key] = None if row[key] is None else row[key] / scale
             rows.append(row)
         return rows
-
-    @functools.cached_property
-    def floor(self):
-        """Differences that other masks alone make, an array over the seeds."""
-        return self.differences(OTHER_MASKS, "dropout")
 
     @property
     def resolved(self):

@@ -3,8 +3,10 @@
 `Trainer` trains any compiled model; `build.trainer_of` makes one of a plan.
 """
 
+import dataclasses
 import functools
 import time
+from collections.abc import Callable, Collection, Sequence
 
 import keras
 import numpy as np
@@ -18,6 +20,7 @@ from keras_dropx.models.batch_norm import statistics_estimator
 CHECKPOINT_SECONDS = 5
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class Trainer:
     """One compiled model that trains under one seed after another.
 
@@ -53,42 +56,30 @@ class Trainer:
             which a seed fixes alike for all methods.
     """
 
-    def __init__(
-        self,
-        model,
-        initial_weights,
-        batches,
-        steps,
-        epochs,
-        evaluate,
-        *,
-        network=None,
-        measures=(),
-        mask_offset=0,
-        loss_name="loss",
-        finish=None,
-        batch_size=32,
-        callbacks=list,
-        fit=None,
-        sites=None,
-        states=(),
-    ):
-        self.model = model
-        self.network = model if network is None else network
-        self.initial_weights = initial_weights
-        self.batches = batches
-        self.steps = steps
-        self.epochs = epochs
-        self.evaluate = evaluate
-        self.mask_offset = mask_offset
-        self.loss_name = loss_name
-        self.finish = finish
-        self.batch_size = batch_size
-        self.callbacks = callbacks
-        self.fit = dict(fit or {})
+    model: keras.Model
+    initial_weights: Callable
+    batches: Callable
+    steps: int | None
+    epochs: int
+    evaluate: Callable
+    _: dataclasses.KW_ONLY
+    network: keras.Model | None = None
+    measures: Collection = ()
+    mask_offset: int = 0
+    loss_name: str = "loss"
+    finish: Callable | None = None
+    batch_size: int = 32
+    callbacks: Callable = list
+    fit: dict | None = None
+    sites: list | None = None
+    states: Sequence = ()
+
+    def __post_init__(self):
+        model, steps, sites = self.model, self.steps, self.sites
+        self.network = self.network or model
+        self.fit = dict(self.fit or {})
         if steps is not None:
             self.fit = {"steps_per_epoch": steps, "shuffle": False, **self.fit}
-        self.states = states
         model.optimizer.build(model.trainable_variables)
         self.optimizer_start = _values(model.optimizer.variables)
         if sites is None:
@@ -98,17 +89,17 @@ class Trainer:
         own = [variable for site in self.sites for variable in site.weights]
         self.own = dict(zip(map(id, own), _values(own), strict=True))
         self.estimate = None
-        if "reestimated" in measures and any(
+        if "reestimated" in self.measures and any(
             isinstance(layer, keras.layers.BatchNormalization)
             for layer in self.network._flatten_layers()
         ):
             self.estimate = statistics_estimator(self.network)
         self.measures = Measures(
-            measures,
+            self.measures,
             self.network,
             model.loss,
-            functools.partial(evaluate, self.network),
-            epochs,
+            functools.partial(self.evaluate, self.network),
+            self.epochs,
         )
 
     def reset(self, seed):
@@ -168,9 +159,10 @@ class Trainer:
             final = self.finish(self.network, data.train, seed)
         result |= prefixed("test", self.evaluate(final, data.test))
         if self.estimate is not None:
-            self.network.set_weights(
-                self.estimate(*_inputs_of(data.train, self.batch_size))
-            )
+            inputs = data.train, None  # Batches, of a size of their own.
+            if isinstance(data.train, (tuple, list)):
+                inputs = data.train[0], self.batch_size
+            self.network.set_weights(self.estimate(*inputs))
             again = self.evaluate(self.network, data.test)
             result |= prefixed("reestimated", again)
         return result
@@ -204,9 +196,8 @@ class _Watch(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         train = self.data.train
-        if self.trainer.steps is None:
-            pass  # Nothing that is measured of such a run needs a batch.
-        elif self.measures.names and not isinstance(train, (tuple, list)):
+        watched = self.trainer.steps is not None and self.measures.names
+        if watched and not isinstance(train, (tuple, list)):
             # Read as it is used: one batch stands for it.
             train = next(iter(self.trainer.batches(train, 0, 0)))
         self.measures.start(train, self.data.test)
@@ -255,13 +246,6 @@ class _Watch(keras.callbacks.Callback):
             "step_ms": 1e3 * float(seconds) / steps,
             **{k: v for k, v in self.state.items() if k.endswith("loss")},
         }
-
-
-def _inputs_of(train, batch_size):
-    """Returns what `predict` takes of training data, and the batch size."""
-    if isinstance(train, (tuple, list)):
-        return train[0], batch_size
-    return train, None
 
 
 def _start(state, entropy):
