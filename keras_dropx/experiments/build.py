@@ -69,7 +69,7 @@ def trainer_of(plan, method, source, arguments=None, initial=None):
         functools.partial(batches, plan),
         steps,
         plan.epochs,
-        _Evaluation(network, model.loss, method.samples),
+        _evaluation(network, model.loss, method.samples),
         network=network,
         measures={"rates", *plan.measures},
         mask_offset=method.mask_offset,
@@ -126,23 +126,21 @@ def batches(plan, train, seed, first_step):
     )
 
 
-class _Evaluation:
-    """Mean loss and accuracy on test data, as a method predicts."""
+def _evaluation(network, loss, samples):
+    """Returns a function of (model, test data): loss and accuracy, a dict.
 
-    def __init__(self, network, loss, samples):
-        self.network = network
-        self.loss = loss
-        self.samples = samples
-        self.probe = evaluation_probe(network, loss)
+    They are means, in inference mode or over samples of masks.
+    """
+    run = evaluation_probe(network, loss)
 
-    def __call__(self, model, data):
-        if self.samples:
-            return _by_monte_carlo(model, data, self.samples)
-        run = self.probe
-        if model is not self.network:
-            run = evaluation_probe(model, self.loss)
-        loss, accuracy = run(data)
-        return {"accuracy": accuracy, "loss": loss}
+    def evaluate(model, data):
+        if samples:
+            return _by_monte_carlo(model, data, samples)
+        if model is network:
+            return run(data)
+        return evaluation_probe(model, loss)(data)
+
+    return evaluate
 
 
 def _by_monte_carlo(model, data, samples):
@@ -180,7 +178,8 @@ def evaluation_probe(model, loss):
         for x, y in _chunks(test):
             sums += run(x, y)
             size += len(y)
-        return tuple(map(float, sums / size))
+        mean_loss, accuracy = map(float, sums / size)
+        return {"accuracy": accuracy, "loss": mean_loss}
 
     return evaluate
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_dropx.experiments.files import digest_of, remove, write_atomically
+from keras_dropx.experiments.files import digest_of, write_atomically
 
 STATE = "state"
 
@@ -66,5 +66,6 @@ class Checkpoint:
         write_atomically(self.path, hashlib.sha256(data).digest() + data)
 
     def remove(self):
-        """Removes the file, for a run that has ended."""
-        remove(self.path)
+        """Removes the file of a run that has ended, and what kills left."""
+        for path in self.path.parent.glob(f"{self.path.name}*"):
+            path.unlink(missing_ok=True)

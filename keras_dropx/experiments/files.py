@@ -46,14 +46,6 @@ def digest_of(thing):
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def remove(path):
-    """Removes a file, and what a killed `write_atomically` left beside it."""
-    path = Path(path)
-    path.unlink(missing_ok=True)
-    for new in path.parent.glob(f"{path.name}.*.new"):
-        new.unlink(missing_ok=True)
-
-
 def check_free(folder, names):
     """Refuses a folder where files of the user's have the names of ours.
 

@@ -138,7 +138,8 @@ def run(
         )
         made = {"versions": versions(), "devices": _devices()}
         records.add({**settings, **result, **made})
-        if _size(read[seed].train) > LARGE:
+        arrays = keras.tree.flatten(read[seed].train)
+        if sum(getattr(array, "nbytes", 0) for array in arrays) > LARGE:
             # TensorFlow keeps a run's copy of the images in cycles.
             gc.collect()
         done += 1
@@ -181,11 +182,6 @@ def run(
             f"{'is' if done == 1 else 'are'} kept in {records.path}"
         )
         raise
-
-
-def _size(data):
-    """Returns the bytes of the arrays among some training data."""
-    return sum(getattr(x, "nbytes", 0) for x in keras.tree.flatten(data))
 
 
 def run_all(
