@@ -18,7 +18,7 @@ from keras_dropx.experiments.progress import (
     make_console,
     sayer,
 )
-from keras_dropx.experiments.records import Records, select
+from keras_dropx.experiments.records import TRAINING, Records, select
 from keras_dropx.experiments.run import no_talk_of_retracing, run
 from keras_dropx.experiments.subject import Subject
 from keras_dropx.experiments.user_data import (
@@ -34,11 +34,9 @@ from keras_dropx.experiments.user_data import (
     size_of,
 )
 
-# What a plan has and a model of the user's own does by itself.
-_UNUSED = dict.fromkeys(
-    "momentum nesterov weight_decay drops drop options preparation "
-    "augmentation".split()
-)
+# What a plan has and a model of the user's own does by itself: all but size of
+# batches and learning rate.
+_UNUSED = dict.fromkeys(TRAINING[2:])
 
 
 @no_talk_of_retracing()
@@ -201,8 +199,8 @@ def compare(
                 stack.enter_context(lock)
                 records = Records(output)
             total = len(plan.methods) * len(looks[-1]) * epochs
-            bar = epochs_shown(console, total, "building")
-            progress = stack.enter_context(bar) if shown else _unseen
+            bar = epochs_shown(console, total, "building", disable=not shown)
+            progress = stack.enter_context(bar)
             for look in looks:
                 run(
                     plan,
@@ -241,7 +239,3 @@ class Memory(Records):
 
     def add(self, record):
         self._keep(record)
-
-
-def _unseen(plan):
-    return lambda method, seed, done: None

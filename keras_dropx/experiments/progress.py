@@ -44,13 +44,13 @@ def progress_bar(console, unit, **options):
 
 
 @contextlib.contextmanager
-def epochs_shown(console, total, waiting="reading data"):
-    """Shows a progress bar that counts epochs.
+def epochs_shown(console, total, waiting="reading data", disable=False):
+    """Shows a progress bar that counts epochs, unless it is disabled.
 
     Yields:
         Function of (plan) that returns a `progress` for `run`.
     """
-    with progress_bar(console, "epochs") as bar:
+    with progress_bar(console, "epochs", disable=disable) as bar:
         task = bar.add_task(waiting, total=total)
 
         def of(plan):

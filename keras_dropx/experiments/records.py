@@ -38,6 +38,11 @@ __all__ = [
 ]
 
 MISSING = object()
+# What a plan's training is, of which records hold all.
+TRAINING = (
+    *("batch_size", "learning_rate", "momentum", "nesterov", "weight_decay"),
+    *("drops", "drop", "options", "preparation", "augmentation"),
+)
 
 
 class Records:
@@ -175,21 +180,7 @@ def identity(plan, method, seed, epochs, source):
         "network": described(plan.network),
         "measures": sorted(plan.measures),
         "method_details": method.details(),
-        **{
-            name: described(getattr(plan, name))
-            for name in (
-                "batch_size",
-                "learning_rate",
-                "momentum",
-                "nesterov",
-                "weight_decay",
-                "drops",
-                "drop",
-                "options",
-                "preparation",
-                "augmentation",
-            )
-        },
+        **{name: described(getattr(plan, name)) for name in TRAINING},
         "weights": None,
         **source,
     }

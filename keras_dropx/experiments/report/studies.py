@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from keras_dropx.experiments import papers
 from keras_dropx.experiments.papers.ours import PLANS
-from keras_dropx.experiments.records import select
+from keras_dropx.experiments.records import TRAINING, select
 
 # What several runs of one plan have in common beside the plan itself.
 SHARED = (
@@ -27,16 +27,7 @@ SETTINGS = (
     *SHARED,
     "network",
     "measures",
-    "batch_size",
-    "learning_rate",
-    "momentum",
-    "nesterov",
-    "weight_decay",
-    "drops",
-    "drop",
-    "options",
-    "preparation",
-    "augmentation",
+    *TRAINING,
     "search_seed",
     "hyperparameters",
 )
