@@ -82,9 +82,8 @@ class Subject:
     def has_batch_norm(self):
         """Whether training moves statistics of batch normalisation."""
         return any(
-            isinstance(layer, keras.layers.BatchNormalization)
-            and layer.trainable
-            for layer in self.plain._flatten_layers()
+            layer.trainable
+            for layer in _layers(self.plain, keras.layers.BatchNormalization)
         )
 
     def __call__(self, input_shape, num_classes, dropout, sites=None):
@@ -258,7 +257,7 @@ class Subject:
         layers = (m._flatten_layers() for m in (self.model, new))
         for layer, other in zip(*layers, strict=True):
             other.trainable = layer.trainable
-        for layer in _normalizations(new):
+        for layer in _layers(new, keras.layers.Normalization):
             layer.finalize_state()
         compile_like(new, self.model, of_base=True)
         return new
@@ -288,20 +287,17 @@ def _again(model):
             f"again from its `get_config` ({type(error).__name__}: {why})",
             model,
         ) from error
-    pairs = zip(_normalizations(model), _normalizations(new), strict=False)
-    for old, layer in pairs:
+    both = (_layers(m, keras.layers.Normalization) for m in (model, new))
+    for old, layer in zip(*both, strict=False):
         # Built within a call, it would keep a tensor of that call's graph.
         if old.built and not layer.built:
             layer.build_from_config(old.get_build_config() or {})
     return new
 
 
-def _normalizations(model):
-    return [
-        layer
-        for layer in model._flatten_layers()
-        if isinstance(layer, keras.layers.Normalization)
-    ]
+def _layers(model, kind):
+    found = model._flatten_layers()
+    return [layer for layer in found if isinstance(layer, kind)]
 
 
 def _copies_reach_all(model):
@@ -323,10 +319,9 @@ def _copies_reach_all(model):
 def _is_fresh(model, start):
     """Lists for each weight whether a seed draws it."""
     drawn = {id(v) for v in model.trainable_weights}
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.BatchNormalization):
-            if layer.trainable:
-                drawn |= {id(v) for v in layer.weights}
+    for layer in _layers(model, keras.layers.BatchNormalization):
+        if layer.trainable:
+            drawn |= {id(v) for v in layer.weights}
     return [start == "fresh" and id(v) in drawn for v in model.weights]
 
 
