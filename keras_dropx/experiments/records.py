@@ -145,8 +145,8 @@ class Records:
             # Some network file systems have no locks.
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
-            end = file.seek(0, os.SEEK_END)
-            last = _last_line(file, end)
+            text = file.read()
+            end, last = len(text), text.rpartition(b"\n")[2]
             if _parsed(last) is not None:
                 line = b"\n" + line
             else:
@@ -251,16 +251,6 @@ def versions():
         "keras_dropx": keras_dropx.__version__,
         **{name: metadata.version(name) for name in names},
     }
-
-
-def _last_line(file, end):
-    """Returns what stands after the last line break of a file, bytes."""
-    start, text = end, b""
-    while start and b"\n" not in text:
-        start = max(0, start - 2**16)
-        file.seek(start)
-        text = file.read(end - start)
-    return text.rpartition(b"\n")[2]
 
 
 def _parsed(line):

@@ -96,18 +96,16 @@ def find_test_split(builder, name):
     splits = builder.info.splits
     if "train" in splits:
         for split in ("test", "validation"):
-            if split in splits and _has_labels(builder, split):
+            if split not in splits:
+                continue
+            first = builder.as_dataset(split=f"{split}[:1]", as_supervised=True)
+            # Labels that are withheld are -1.
+            if all(np.all(label.numpy() != -1) for _, label in first):
                 return split
     raise DatasetError(
         f"Data set '{name}' needs the splits train and test (or validation) "
         f"with labels; it has: {', '.join(splits) or 'none'}."
     )
-
-
-def _has_labels(builder, split):
-    """Returns whether the first label is real: withheld ones are -1."""
-    first = builder.as_dataset(split=f"{split}[:1]", as_supervised=True)
-    return all(np.all(label.numpy() != -1) for _, label in first)
 
 
 def first_line(error):

@@ -43,14 +43,14 @@ def missing(builder, folder):
     """
     if not folder.is_dir():
         return f"there is no folder {folder}"
+    # What has to be fetched by hand anyway, TFDS looks for itself.
+    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        return None
     names = sorted({i.filename for i in (builder.url_infos or {}).values()})
-    if not names and not builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+    if not names:
         return "TFDS has no list of its files"
     absent = [name for name in names if not (folder / name).is_file()]
-    # What has to be fetched by hand anyway, TFDS looks for itself.
-    if absent and not builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
-        return f"{', '.join(absent)} not in {folder}"
-    return None
+    return f"{', '.join(absent)} not in {folder}" if absent else None
 
 
 @contextlib.contextmanager

@@ -45,6 +45,7 @@ def forest(claims):
                 (place, claim)
                 for place, claim in rows
                 if (claim.dataset, claim.outcome) == (dataset, outcome)
+                and claim.result.count
             ]
             _draw(ax, own, outcome)
         ax.set_xscale("symlog", linthresh=1, linscale=0.8)
@@ -108,15 +109,14 @@ def _name(claim):
 def _draw(ax, own, outcome):
     """Draws a point for each claim of an outcome, and its interval."""
     colour, marker, face = STYLES[outcome]
-    shown = [(place, claim) for place, claim in own if claim.result.count]
-    for place, claim in shown:
+    for place, claim in own:
         if claim.result.low is not None:
             ends = np.array([claim.result.low, claim.result.high])
             ends /= claim.contrast.margin
             ax.plot(ends, [place] * 2, color=colour, linewidth=1.6)
     ax.plot(
-        [claim.result.mean / claim.contrast.margin for _, claim in shown],
-        [place for place, _ in shown],
+        [claim.result.mean / claim.contrast.margin for _, claim in own],
+        [place for place, _ in own],
         marker,
         color=colour,
         markerfacecolor=face,

@@ -54,7 +54,11 @@ def method_table(plan, records, recipe=None):
         column = [cell(records, m.name, name, plan) for m in methods]
         columns.append((f"{describe(name, plan).heading} ± SE", column))
     notes = [setting_text(records[0]), "at the last epoch"]
-    notes.append(f"SE: standard error over {_seeds_of(methods, records)}")
+    counts = {len(runs_of(records, method.name)) for method in methods}
+    seeds = seeds_text(max(counts))
+    if len(counts) > 1:
+        seeds = f"{min(counts)} to {seeds}"
+    notes.append(f"SE: standard error over {seeds}")
     if any("nats" in describe(name, plan).text for name in shown):
         notes.append("loss in nats")
     if recipe is None:
@@ -185,12 +189,6 @@ def mean_error(values, form):
     """Returns mean ± standard error, a string; `form` formats a number."""
     text, error = form(np.mean(values)), standard_error(values)
     return text if error is None else f"{text} ± {form(error).lstrip('+')}"
-
-
-def _seeds_of(methods, records):
-    counts = {len(runs_of(records, method.name)) for method in methods}
-    least, most = min(counts), max(counts)
-    return seeds_text(most) if least == most else f"{least} to {most} seeds"
 
 
 def _differences_and_costs(plan, methods, records, shown, notes):

@@ -67,9 +67,9 @@ def comparison(title, plan, records, looks=1):
     headed(drawn, title, 10)
     above, below = drawn.subfigures(2, 1, height_ratios=(4, 2.2 * rows))
     left, right = above.subplots(1, 2, width_ratios=(1.2, 1))
-    left.set_axis_off()
-    if plan.contrasts:
-        left.set_axis_on()
+    if not plan.contrasts:
+        left.set_axis_off()
+    else:
         contrasts(plan, records, left, looks)
         better = describe(plan.contrasts[0].metric, plan).better
         more = {"max": "higher", "min": "lower"}[better]

@@ -148,18 +148,13 @@ def scoreboard(claims):
             row = ["" if sentence == said else sentence]
             row.append("" if number else own[0].statement)
             row.append(f"{network}, {recipe.partition('-')[2]}")
-            row += [
-                _cell([claim for claim in own if claim.dataset == dataset])
-                for dataset in datasets
-            ]
+            for dataset in datasets:
+                found = [claim for claim in own if claim.dataset == dataset]
+                # The same plan, trained in several ways.
+                many = len(found) > 1
+                cells = [c.found + f", {c.setting}" * many for c in found]
+                row.append("; ".join(cells))
             rows.append(row)
             said = sentence
     headings = ["the paper says", "that is", "where", *datasets]
     return Table(headings, rows, tuple(headings))
-
-
-def _cell(claims):
-    if len(claims) < 2:
-        return "".join(claim.found for claim in claims)
-    # The same plan, trained in several ways.
-    return "; ".join(f"{claim.found}, {claim.setting}" for claim in claims)
