@@ -68,18 +68,15 @@ class Contrast:
     def pairs(self, methods):
         """Returns the pairs (treatment, control) among the names of methods."""
         head, star, tail = self.treatment.partition("*")
-        if not star:
-            found = [(self.treatment, self.control)]
-        else:
-            settings = [
-                name[len(head) : len(name) - len(tail)]
-                for name in methods
-                if name.startswith(head) and name.endswith(tail)
-            ]
-            found = [
-                (f"{head}{setting}{tail}", self.control.replace("*", setting))
-                for setting in settings
-            ]
+        settings = [
+            name[len(head) : len(name) - len(tail)]
+            for name in methods
+            if name.startswith(head) and name.endswith(tail)
+        ]
+        found = [
+            (f"{head}{setting}{tail}", self.control.replace("*", setting))
+            for setting in (settings if star else [""])
+        ]
         return [pair for pair in found if set(pair) <= set(methods)]
 
 

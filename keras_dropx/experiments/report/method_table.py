@@ -144,13 +144,11 @@ def cell(records, method, metric, plan=None):
 
 def setting_text(record):
     """Returns what was trained on and how long, as a record says it."""
-    parts = [str(record["dataset"])] if "dataset" in record else []
+    parts = [record["dataset"]] if "dataset" in record else []
     if "train_size" in record:
         images = len(record.get("input_shape") or ()) == 3
         things = "images" if images else "examples"
-        size = record["train_size"]
-        size = f"{size:,}" if isinstance(size, int) else size
-        parts.append(f"{size} training {things}")
+        parts.append(f"{record['train_size']:,} training {things}")
     if "epochs" in record:
         parts.append(f"{record['epochs']} epoch{'s' * (record['epochs'] > 1)}")
     return ", ".join(parts)

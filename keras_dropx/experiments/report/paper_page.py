@@ -134,10 +134,8 @@ def training_text(record):
     names = {"batch_size": "batch", "learning_rate": "learning rate"}
     for key, name in names.items():
         if key in record:
-            value = record[key]
-            value = f"{value:g}" if isinstance(value, (int, float)) else value
-            data.append(f"{name} {value}")
-    data.append(str(record.get("precision", "")))
+            data.append(f"{name} {record[key]:g}")
+    data.append(record.get("precision"))
     return ", ".join(filter(None, data))
 
 

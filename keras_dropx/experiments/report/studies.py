@@ -3,10 +3,10 @@
 import functools
 import json
 from types import SimpleNamespace
-from typing import NamedTuple
 
 from keras_dropx.experiments import papers
 from keras_dropx.experiments.papers.ours import PLANS
+from keras_dropx.experiments.plan import Contrast
 from keras_dropx.experiments.records import TRAINING, select
 
 # What several runs of one plan have in common beside the plan itself.
@@ -33,15 +33,11 @@ SETTINGS = (
 )
 
 
-class FoundContrast(NamedTuple):
+class FoundContrast(Contrast):
     """A contrast of methods that are in the records, whatever their names."""
 
-    metric: str
-    treatment: str
-    control: str
-    margin: float | None
-    sentence: str = ""
-    sign: str = ""
+    def __post_init__(self):
+        pass
 
     def pairs(self, methods):
         """Returns the pair, if there are runs of both."""
@@ -61,10 +57,8 @@ def studies(records):
     """
     groups = {}
     for record in records:
-        name = record.get("plan")
-        if isinstance(name, str) and isinstance(record.get("method"), str):
-            group = groups.setdefault(_key(record, SHARED), {})
-            group.setdefault(name, []).append(record)
+        group = groups.setdefault(_key(record, SHARED), {})
+        group.setdefault(record["plan"], []).append(record)
     listed = []
     for place, group in enumerate(groups.values()):
         for name, members in group.items():
@@ -117,31 +111,27 @@ def _unknown(records):
     for record in records:
         groups.setdefault(_key(record, SETTINGS), []).append(record)
     for group in groups.values():
-        details = {r["method"]: r.get("method_details") for r in group}
+        details = {r["method"]: r.get("method_details", {}) for r in group}
         found = {
-            (record["method"], record.get("seed")): record
+            (record["method"], record["seed"]): record
             for record in group
-            if type(record.get("seed")) is int
             # Of a method that was changed, the last form.
-            and record.get("method_details") == details[record["method"]]
+            if record.get("method_details", {}) == details[record["method"]]
         }
-        if found:
-            kept = list(found.values())
-            yield _plan_of(kept[0], details), kept
+        kept = list(found.values())
+        yield _plan_of(kept[0], details), kept
 
 
 def _plan_of(record, details):
     """Returns what stands for the plan of a record: each against dropout."""
-    methods = []
-    for name, detail in details.items():
-        detail = detail if isinstance(detail, dict) else {}
-        masks = detail.get("mask_offset", 0)
-        masks = masks if isinstance(masks, int) else 0
-        methods.append(
-            SimpleNamespace(
-                name=name, mask_offset=masks, dropout=detail.get("layer")
-            )
+    methods = [
+        SimpleNamespace(
+            name=name,
+            mask_offset=detail.get("mask_offset", 0),
+            dropout=detail.get("layer"),
         )
+        for name, detail in details.items()
+    ]
     methods.sort(key=lambda m: m.dropout is not None)
     metric = next(
         (key for key in ("test_accuracy", "test_loss") if key in record), "loss"
