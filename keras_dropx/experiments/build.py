@@ -135,23 +135,21 @@ def _evaluation(network, loss, samples):
 
     def evaluate(model, data):
         if samples:
-            return _by_monte_carlo(model, data, samples)
+            x, y = data
+            logits = monte_carlo_predict(
+                model, x, samples, BATCH, seed=0, verbose=0
+            )
+            logs = special.log_softmax(logits.astype("float64"), axis=-1)
+            logs = special.logsumexp(logs, axis=0) - np.log(len(logits))
+            return {
+                "accuracy": float(np.mean(logs.argmax(axis=-1) == y)),
+                "loss": float(-np.mean(logs[np.arange(len(y)), y])),
+            }
         if model is network:
             return run(data)
         return evaluation_probe(model, loss)(data)
 
     return evaluate
-
-
-def _by_monte_carlo(model, data, samples):
-    x, y = data
-    logits = monte_carlo_predict(model, x, samples, BATCH, seed=0, verbose=0)
-    logs = special.log_softmax(logits.astype("float64"), axis=-1)
-    logs = special.logsumexp(logs, axis=0) - np.log(len(logits))
-    return {
-        "accuracy": float(np.mean(logs.argmax(axis=-1) == y)),
-        "loss": float(-np.mean(logs[np.arange(len(y)), y])),
-    }
 
 
 def evaluation_probe(model, loss):

@@ -155,18 +155,18 @@ def compare(
     if is_arrays(train):
         source["train_size"] = size_of(train)
 
-    training = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "fit": fit,
-        "callbacks": callbacks,
-        "reestimates": not is_endless(train),
-    }
-
     @functools.cache  # One compiled model a method, for all looks.
     def trainer(name, mask_offset):
-        function = functions.get(name, named_methods.DROPOUT["dropout"])
-        return subject.trainer(name, function, mask_offset, **training)
+        return subject.trainer(
+            name,
+            functions.get(name, named_methods.DROPOUT["dropout"]),
+            mask_offset,
+            epochs,
+            batch_size,
+            fit,
+            callbacks,
+            reestimates=not is_endless(train),
+        )
 
     for method in plan.methods:  # Whether its model can be made.
         trainer(method.name, method.mask_offset)

@@ -78,17 +78,19 @@ class Comparison:
         """List of dicts, one a method: its mean and standard error."""
         rows = []
         for method in self.plan.methods:
-            values = self.values(method.name)
-            again = self.values(method.name, f"{REESTIMATED}{self.metric}")
             row = {
                 "method": method.name,
-                "runs": len(values),
+                "runs": len(self.values(method.name)),
                 "diverged": sum(self.values(method.name, "diverged").values()),
-                **_mean_error("", values),
             }
-            rows.append(
-                row | (_mean_error(REESTIMATED, again) if again else {})
-            )
+            for prefix, key in (("", "test_"), (REESTIMATED, REESTIMATED)):
+                found = self.values(method.name, f"{key}{self.metric}").values()
+                values = [value for value in found if np.isfinite(value)]
+                if found or not prefix:
+                    mean = float(np.mean(values)) if values else None
+                    row[f"{prefix}mean"] = mean
+                    row[f"{prefix}standard_error"] = standard_error(values)
+            rows.append(row)
         return rows
 
     @functools.cached_property
@@ -174,40 +176,26 @@ class Comparison:
             ValueError: If it ends otherwise.
             OSError: If it cannot be written; nothing is left half-written.
         """
-        from keras_dropx.experiments.report.page import html_page, png_of
+        from keras_dropx.experiments.report import page
+        from keras_dropx.experiments.report.paper_page import as_markdown
+        from keras_dropx.experiments.report.show import results
 
         path = Path(path)
         if path.suffix not in (".md", ".html"):
             raise invalid("path", "a path that ends in .md or .html", str(path))
         place = path.with_suffix(".png")
-        image = png_of(self.figure())
-        text = self._page(place.name)
-        if path.suffix == ".md":
-            write_atomically(place, image)
-        else:
-            text = html_page("Does it help?", text, {place.name: image})
-        write_atomically(path, text)
-
-    def _page(self, image):
-        """Returns the page as Markdown."""
-        from keras_dropx.experiments.report.page import (
-            markdown_text,
-            versions_of,
-        )
-        from keras_dropx.experiments.report.paper_page import as_markdown
-        from keras_dropx.experiments.report.show import results
-
+        image = page.png_of(self.figure())
         said, *tables = results(self.plan, self.records, looks=self.looks)
         record = self.records[0]
         made = (
-            f"{versions_of(self.records)}; backend {record['backend']}; "
+            f"{page.versions_of(self.records)}; backend {record['backend']}; "
             f"precision {record['precision']}."
         )
-        return "\n\n".join(
+        text = "\n\n".join(
             [
                 "# Does it help?",
                 as_markdown(said),
-                f"![Paired differences]({image})",
+                f"![Paired differences]({place.name})",
                 *map(as_markdown, tables),
                 "## Held equal",
                 HELD,
@@ -215,9 +203,14 @@ class Comparison:
                 textwrap.indent(self.call, "    "),
                 f"Seeds: {', '.join(map(str, self.seeds))}.",
                 "## Versions",
-                markdown_text(made) + "\n",
+                page.markdown_text(made) + "\n",
             ]
         )
+        if path.suffix == ".md":
+            write_atomically(place, image)
+        else:
+            text = page.html_page("Does it help?", text, {place.name: image})
+        write_atomically(path, text)
 
 
 def _marked(record, metric):
@@ -227,11 +220,3 @@ def _marked(record, metric):
         record.get(f"test_{metric}", 0.0),
     ]
     return {**record, "diverged": not np.isfinite(numbers).all()}
-
-
-def _mean_error(prefix, values):
-    values = [value for value in values.values() if np.isfinite(value)]
-    return {
-        f"{prefix}mean": float(np.mean(values)) if values else None,
-        f"{prefix}standard_error": standard_error(values),
-    }

@@ -47,6 +47,8 @@ def plan_of(subject, functions, metric, better, margin, epochs, batch_size):
         control = named_methods.CONTROLS.get(name, "dropout")
         if control in functions:
             contrasts.append(Contrast(tested, name, control, margin))
+    rate = subject.plain.optimizer.learning_rate
+    rate = float(keras.ops.convert_to_numpy(rate))
     return Plan(
         name="comparison",
         claim="Which dropout helps this model on this data?",
@@ -55,14 +57,9 @@ def plan_of(subject, functions, metric, better, margin, epochs, batch_size):
         contrasts=tuple(contrasts),
         epochs=epochs,
         batch_size=batch_size,
-        learning_rate=_rate_of(subject.plain.optimizer),
+        learning_rate=rate if rate > 0 else 1.0,
         floor=floor,
         dataset="own data",
         directions={tested: better, f"{REESTIMATED}{metric}": better},
         preparation=(),
     )
-
-
-def _rate_of(optimizer):
-    rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
-    return rate if rate > 0 else 1.0

@@ -96,22 +96,16 @@ class Measures:
             rates, fractions = self.rates(self.train[0][:BATCH])
             found["mean_rates"].append(rates)
             found["mean_fractions"].append(fractions)
-        taken = self._take_callbacks(epoch + 1 == self.epochs)
-        if taken:
-            found["measured"].append({"epoch": epoch + 1, **taken})
-
-    def _take_callbacks(self, last):
         taken = {}
         for name, callback in self.callbacks.items():
             # Histograms only where the training ends.
-            if name == "net_distribution" and not last:
+            if name == "net_distribution" and epoch + 1 < self.epochs:
                 continue
             scalars, arrays, _ = callback.measure()
-            taken[name] = {
-                **scalars,
-                **{key: np.asarray(a).tolist() for key, a in arrays.items()},
-            }
-        return taken
+            arrays = {key: np.asarray(a).tolist() for key, a in arrays.items()}
+            taken[name] = {**scalars, **arrays}
+        if taken:
+            found["measured"].append({"epoch": epoch + 1, **taken})
 
     def stop(self):
         """Undoes what the callbacks did to the model."""

@@ -218,20 +218,14 @@ class _Watch(keras.callbacks.Callback):
         if "val_loss" in logs:
             self.state.setdefault("val_loss", []).append(logs["val_loss"])
         self.measures.take(epoch)
-        if epoch + 1 < self.trainer.epochs:
-            self.save()
-        self.on_epoch(1)
-
-    def save(self):
-        """Saves a checkpoint, if the last one is some seconds old."""
-        if self.checkpoint is None:
-            return
-        if time.monotonic() - self.saved >= CHECKPOINT_SECONDS:
+        old = time.monotonic() - self.saved >= CHECKPOINT_SECONDS
+        if self.checkpoint and old and epoch + 1 < self.trainer.epochs:
             self.checkpoint.save(
                 _values(self.trainer.variables()),
                 {**self.state, "found": self.measures.found},
             )
             self.saved = time.monotonic()
+        self.on_epoch(1)
 
     def results(self):
         """Returns what goes into the record of its own."""
