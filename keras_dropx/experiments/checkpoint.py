@@ -14,24 +14,18 @@ class Checkpoint:
     """The file from which a killed run goes on: a digest, then an npz.
 
     Args:
-        path: Path of the file.
-        settings: Dict, JSON-able: what makes the run. A checkpoint of other
-            settings is none.
+        folder: Path of the folder of checkpoints.
+        settings: Dict, JSON-able: what makes the run, and names the file. A
+            checkpoint of other settings is none.
     """
 
-    def __init__(self, path, settings):
-        self.path = Path(path)
-        self.settings = json.loads(json.dumps(settings))
-
-    @classmethod
-    def of(cls, folder, settings):
-        """Returns the checkpoint of a run in a folder."""
-        return cls(Path(folder) / f"{digest_of(settings)}.npz", settings)
+    def __init__(self, folder, settings):
+        self.path = Path(folder) / f"{digest_of(settings)}.npz"
 
     def load(self):
         """Returns the pair last saved, or None.
 
-        A file that is damaged in any way or of other settings counts as none.
+        A file that is damaged in any way counts as none.
         """
         try:
             data = self.path.read_bytes()
@@ -43,8 +37,6 @@ class Checkpoint:
             return None
         with np.load(io.BytesIO(data)) as saved:
             state = json.loads(str(saved[STATE]))
-            if state.pop("settings") != self.settings:
-                return None
             arrays = [saved[f"a{k}"] for k in range(len(saved.files) - 1)]
         return arrays, state
 
@@ -55,11 +47,10 @@ class Checkpoint:
             arrays: List of arrays.
             state: Dict, JSON-able.
         """
-        text = json.dumps({**state, "settings": self.settings})
         buffer = io.BytesIO()
         np.savez(
             buffer,
-            **{STATE: np.array(text)},
+            **{STATE: np.array(json.dumps(state))},
             **{f"a{k}": array for k, array in enumerate(arrays)},
         )
         data = buffer.getvalue()

@@ -123,7 +123,7 @@ def run(
         checkpoint = None
         if checkpoints is not None:
             # Another version may keep other things in it.
-            checkpoint = Checkpoint.of(
+            checkpoint = Checkpoint(
                 checkpoints, {**settings, "versions": versions()}
             )
         if seed not in read:

@@ -194,7 +194,7 @@ def test_resumed_from_a_checkpoint_it_is_the_same_run(
         if sum(epochs) == 2:
             raise Killed
 
-    checkpoint = Checkpoint(tmp_path / "run.npz", {"seed": 0})
+    checkpoint = Checkpoint(tmp_path, {"seed": 0})
     epochs = []
     with pytest.raises(Killed):
         make(method, plan).run(0, DATA, kill, checkpoint)
@@ -238,6 +238,6 @@ def test_images_that_are_read_as_they_are_used():
 
 
 def test_checkpoints_are_some_seconds_apart(tmp_path):
-    checkpoint = Checkpoint(tmp_path / "run.npz", {})
+    checkpoint = Checkpoint(tmp_path, {})
     make(Method("plain")).run(0, DATA, checkpoint=checkpoint)
     assert checkpoint.load() is None
