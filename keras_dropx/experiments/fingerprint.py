@@ -173,15 +173,6 @@ def compilation(model):
     return digest_of(_renamed(said(settings)))
 
 
-def nameless(config):
-    """Returns the configuration of a layer without what says nothing of it."""
-    return {
-        key: value
-        for key, value in config.items()
-        if key not in ("name", "dtype", "seed", "trainable")
-    }
-
-
 def _renamed(config):
     """Returns a config in which names are numbers: a process counts them on."""
     names = {}

@@ -117,7 +117,12 @@ class Subject:
         found = [masking_layer(dropout, rate) for rate in self.rates]
         if activation is not None:
             found += [activation(name) for name in self.activations]
-        return [fingerprint.nameless(said(layer)) for layer in found]
+        # What says nothing of a layer's numbers.
+        unsaid = {"name", "dtype", "seed", "trainable"}
+        return [
+            {key: v for key, v in said(layer).items() if key not in unsaid}
+            for layer in found
+        ]
 
     def initial_weights(self, seed):
         """Returns the weights of the model without dropout under a seed."""
