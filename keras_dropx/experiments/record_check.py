@@ -34,25 +34,20 @@ def _integer(value):
     return type(value) is int and abs(value) < 2**63
 
 
-def _numbers(value):
-    return isinstance(value, list) and all(map(is_number, value))
+def _list_of(check):
+    return lambda value: isinstance(value, list) and all(map(check, value))
 
 
 def _by_name(check):
-    def checked(value):
-        return isinstance(value, dict) and all(map(check, value.values()))
-
-    return checked
+    return lambda value: (
+        isinstance(value, dict) and all(map(check, value.values()))
+    )
 
 
 def _points(check):
-    def checked(value):
-        return isinstance(value, list) and all(
-            _by_name(check)(point) and _integer(point.get("epoch"))
-            for point in value
-        )
-
-    return checked
+    return _list_of(
+        lambda point: _by_name(check)(point) and _integer(point.get("epoch"))
+    )
 
 
 def _curve(value):
@@ -64,7 +59,7 @@ def _curve(value):
 def _measure(found):
     # Histograms are in the last point only.
     return is_number(found) or _by_name(
-        lambda part: is_number(part) or _numbers(part)
+        lambda part: is_number(part) or _list_of(is_number)(part)
     )(found)
 
 
@@ -81,15 +76,13 @@ REQUIRED = {
 }
 OPTIONAL = {
     "network": lambda value: _text(value) or isinstance(value, dict),
-    "measures": lambda value: (
-        isinstance(value, list) and all(map(_text, value))
-    ),
+    "measures": _list_of(_text),
     "method_details": lambda value: isinstance(value, dict),
     "dataset": _text,
     "data_version": _text,
     "train_size": _integer,
     "num_classes": _integer,
-    "input_shape": _numbers,
+    "input_shape": _list_of(is_number),
     "batch_size": is_number,
     "learning_rate": is_number,
     "precision": _text,
@@ -98,7 +91,7 @@ OPTIONAL = {
     "weights": _or_none(_text),
     "versions": _by_name(_text),
     "step_ms": is_number,
-    "train_loss": _numbers,
+    "train_loss": _list_of(is_number),
     "train_accuracy": is_number,
     "test_accuracy": is_number,
     "test_loss": is_number,
@@ -107,8 +100,8 @@ OPTIONAL = {
     "epochs_to_loss": _or_none(_integer),
     "gradient": _by_name(is_number),
     "saturation": _by_name(is_number),
-    "mean_rates": _numbers,
-    "mean_fractions": _numbers,
+    "mean_rates": _list_of(is_number),
+    "mean_fractions": _list_of(is_number),
     "curve": _curve,
     "measured": _points(_measure),
 }
@@ -170,11 +163,9 @@ def upgraded(record):
     if isinstance(details, dict):
         details = dict(details)
         for name in ("train_as", "finish"):
-            if details.get(name) is False:
-                details[name] = None
-            elif details.get(name) is True:
-                key = record["method"], name
-                details[name] = FUNCTIONS.get(key, True)
+            if isinstance(details.get(name), bool):
+                what = FUNCTIONS.get((record["method"], name), True)
+                details[name] = what if details[name] else None
         options = details.get("options")
         if isinstance(options, dict) and options.get("hidden") == "smoothed":
             details["options"] = {**options, "hidden": SMOOTHED}
