@@ -76,7 +76,7 @@ class Trainer:
 
     def __post_init__(self):
         model, steps, sites = self.model, self.steps, self.sites
-        self.network = self.network or model
+        self.network = model if self.network is None else self.network
         self.fit = dict(self.fit or {})
         if steps is not None:
             self.fit = {"steps_per_epoch": steps, "shuffle": False, **self.fit}
@@ -196,6 +196,7 @@ class _Watch(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         train = self.data.train
+        # Nothing that is measured of a run without steps needs a batch.
         watched = self.trainer.steps is not None and self.measures.names
         if watched and not isinstance(train, (tuple, list)):
             # Read as it is used: one batch stands for it.
