@@ -8,26 +8,11 @@ import keras_tuner
 from keras_dropx import errors
 from keras_dropx.experiments import networks, papers
 from keras_dropx.experiments.papers import ours
-from keras_dropx.experiments.plan import Plan
 from keras_dropx.tuner import any_dropout
 from keras_dropx.tuner.search_spaces import METHODS
 
 OBJECTIVES = {"val_accuracy": "max", "val_loss": "min"}
 OURS = {"mlp": ours.MASKS, "convnet_bn": ours.BATCHNORM}
-# What of a plan is how its network is trained.
-TRAINING = (
-    "network",
-    "batch_size",
-    "learning_rate",
-    "options",
-    "preparation",
-    "augmentation",
-    "momentum",
-    "nesterov",
-    "weight_decay",
-    "drops",
-    "drop",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,24 +80,21 @@ def default_epochs(network, dataset):
     return _origin(network, dataset).epochs
 
 
-def make_plan(
-    settings, name="search", claim="", methods=(), contrasts=(), **arguments
-):
-    """Returns a plan that trains the network of a search as it is trained.
-
-    `arguments` are further ones of `plan.Plan`: methods, contrasts, ….
-    """
-    origin = _origin(settings.network, settings.dataset)
-    return Plan(
-        name=name,
-        claim=claim,
-        methods=methods,
-        contrasts=contrasts,
+def make_plan(settings):
+    """Returns a plan that trains the network of a search as it is trained."""
+    return dataclasses.replace(
+        _origin(settings.network, settings.dataset),
+        name="search",
+        claim="",
+        methods=(),
+        contrasts=(),
+        measures=frozenset(),
+        floor=None,
+        printed=None,
+        streamed=False,
         dataset=settings.dataset,
         epochs=settings.epochs,
         jit=settings.jit,
-        **{key: getattr(origin, key) for key in TRAINING},
-        **arguments,
     )
 
 

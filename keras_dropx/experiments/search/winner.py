@@ -1,5 +1,7 @@
 """The end of a search: its winners beside no dropout, on fresh seeds."""
 
+import dataclasses
+
 import numpy as np
 from sklearn.model_selection import train_test_split
 
@@ -57,8 +59,8 @@ def comparison(settings, best, counts, source, output):
     Raises:
         UserError: If the file of a winner holds no layer's hyperparameters.
     """
-    shape, classes = source["input_shape"], source["num_classes"]
-    norm = has_batch_norm(make_plan(settings), shape, classes)
+    plan = make_plan(settings)
+    norm = has_batch_norm(plan, source["input_shape"], source["num_classes"])
 
     def layer(method):
         values = best[method].hyperparameters.values
@@ -82,12 +84,12 @@ def comparison(settings, best, counts, source, output):
     methods.append(
         Method("dropout-remasked", lambda: layer("dropout"), mask_offset=1)
     )
-    return make_plan(
-        settings,
-        folder.PLAN,
-        claim,
-        tuple(methods),
-        tuple(contrasts),
+    return dataclasses.replace(
+        plan,
+        name=folder.PLAN,
+        claim=claim,
+        methods=tuple(methods),
+        contrasts=tuple(contrasts),
         floor=Contrast("test_accuracy", "dropout-remasked", "dropout", 0.5),
     )
 
