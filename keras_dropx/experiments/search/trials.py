@@ -41,7 +41,7 @@ class Trials(keras_tuner.Tuner):
 
     Args:
         hypermodel: `DropoutHyperModel`.
-        on_epoch: Function without arguments, called after each epoch.
+        on_trial: Function without arguments, called when a trial begins.
         current: Function that returns whether the folder still holds this
             search.
 
@@ -56,7 +56,7 @@ class Trials(keras_tuner.Tuner):
         hypermodel,
         trials,
         output,
-        on_epoch=lambda: None,
+        on_trial=lambda: None,
         current=lambda: True,
     ):
         self.settings = settings
@@ -66,7 +66,7 @@ class Trials(keras_tuner.Tuner):
             # KerasTuner takes up a search again if this tuner took part in
             # it; so does any other that comes later.
             write_atomically(folder / f"{tuner_id}.json", "{}")
-        self.on_epoch = on_epoch
+        self.on_trial = on_trial
         self.current = current
         super().__init__(
             oracle=oracle_of(settings, trials),
@@ -91,12 +91,14 @@ class Trials(keras_tuner.Tuner):
 
     def run_trial(self, trial):
         """Trains a trial; KerasTuner calls it."""
+        values = []
         try:
+            self.on_trial()
             self._count_attempt(trial)
-            values = [
-                self._execute(trial, execution)
-                for execution in range(self.executions_per_trial)
-            ]
+            for execution in range(self.executions_per_trial):
+                gc.collect()
+                with forgotten_gradients():
+                    values.append(self._train(trial, execution))
         except (OSError, notes.UserError) as error:
             # Of all errors KerasTuner lets this one pass.
             raise keras_tuner.errors.FatalError(error) from None
@@ -120,11 +122,9 @@ class Trials(keras_tuner.Tuner):
             time.sleep(0.05)
 
     def save(self):
+        # KerasTuner would write a tuner's own, empty state too, in place.
         if not self._is_worker():
             self.oracle.save()
-        # KerasTuner would write its own, empty one in place.
-        folder = Path(self.project_dir)
-        write_atomically(folder / f"{self.tuner_id}.json", "{}")
 
     def _check_current(self):
         if not self.current():
@@ -133,14 +133,12 @@ class Trials(keras_tuner.Tuner):
             )
             raise keras_tuner.errors.FatalError(error)
 
-    def _execute(self, trial, execution):
-        gc.collect()
-        with forgotten_gradients():
-            return self._train(trial, execution)
-
     def _fit(self, trial, execution, model, *data, callbacks=(), **arguments):
         """Trains a model, which goes on where Hyperband stopped a trial."""
         hp = trial.hyperparameters
+        # By it the hypermodel knows the trial.
+        told = keras.callbacks.Callback()
+        told.trial = trial
         past = hp.values.get("tuner/trial_id")
         if past is not None:
             # With its variables there, the momentum is loaded too.
@@ -155,7 +153,7 @@ class Trials(keras_tuner.Tuner):
             **arguments,
             epochs=hp.values.get("tuner/epochs", self.settings.epochs),
             initial_epoch=hp.values.get("tuner/initial_epoch", 0),
-            callbacks=[*callbacks, Watch(trial, self.on_epoch)],
+            callbacks=[*callbacks, told],
             verbose=0,
         )
         if "tuner/epochs" in hp.values:
@@ -218,14 +216,11 @@ class Search(Trials):
         )
         super().__init__(settings, method, hypermodel, **others)
 
-    def _execute(self, trial, execution):
+    def _train(self, trial, execution):
         # Else the graphs of all trials stay in memory.
         keras.backend.clear_session()
         # That forgets the policy too.
         keras.config.set_dtype_policy(self.settings.precision)
-        return super()._execute(trial, execution)
-
-    def _train(self, trial, execution):
         # The order of the batches hangs on the global seed too; it is an
         # execution's, the same for all trials.
         order = self.settings.seed + execution
@@ -248,15 +243,3 @@ class Search(Trials):
 def attempts_file(trial_folder):
     """Returns the path of the note of how often a trial was begun."""
     return Path(trial_folder) / "attempts"
-
-
-class Watch(keras.callbacks.Callback):
-    """Tells the hypermodel the trial, and the progress bar the epochs."""
-
-    def __init__(self, trial, on_epoch):
-        super().__init__()
-        self.trial = trial
-        self.on_epoch = on_epoch
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.on_epoch()

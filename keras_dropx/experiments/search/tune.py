@@ -4,7 +4,6 @@ import contextlib
 import functools
 import io
 import os
-import time
 from pathlib import Path
 
 from keras_dropx.errors import ProcessError, UserError, naming
@@ -121,12 +120,12 @@ def _prepare(methods, output):
 def search_here(make_search, settings, trials, output, console, shown=True):
     """Runs the searches in this process.
 
-    `make_search` is a function of (method, on_epoch=) that returns `Trials`;
+    `make_search` is a function of (method, on_trial=) that returns `Trials`;
     `shown` tells whether the progress is shown.
     """
     _prepare(settings.methods, output)
     with (
-        _bar(console, disable=not shown) as bar,
+        progress_bar(console, "trials", disable=not shown) as bar,
         open(output / "search.log", "a", buffering=1) as log,
         # KerasTuner prints a traceback for each trial that fails.
         contextlib.redirect_stdout(log),
@@ -134,23 +133,16 @@ def search_here(make_search, settings, trials, output, console, shown=True):
     ):
         for method in settings.methods:
             task = bar.add_task(f"search: {method}", total=trials)
-            last = 0.0
-
-            def on_epoch(method=method, task=task):
-                nonlocal last
-                if time.monotonic() > last + 0.5:
-                    last = time.monotonic()
-                    _show(bar, task, method, output)
-
+            show = functools.partial(_show, bar, task, method, output)
             with naming(output):
-                make_search(method, on_epoch=on_epoch).search()
-            _show(bar, task, method, output)
+                make_search(method, on_trial=show).search()
+            show()
 
 
 def _search_in_processes(
     settings, trials, output, workers, chief, command, console
 ):
-    with _bar(console) as bar:
+    with progress_bar(console, "trials") as bar:
         tasks = {
             method: bar.add_task(f"search: {method}", total=trials)
             for method in settings.methods
@@ -203,13 +195,3 @@ def _show(bar, task, method, output):
     text = f"search: {method} ({running} running)"
     bar.update(task, completed=ended, description=text)
     return ended
-
-
-def _bar(console, disable=False):
-    return progress_bar(
-        console,
-        "trials",
-        redirect_stdout=False,
-        redirect_stderr=False,
-        disable=disable,
-    )

@@ -188,10 +188,10 @@ def test_the_search_never_sees_a_test_image(tmp_path, dropx, monkeypatch):
 
 
 class FailingSearch(trials_module.Search):
-    def _execute(self, trial, execution):
+    def _train(self, trial, execution):
         if trial.trial_id == "1":
             raise MemoryError("no room for it")
-        return super()._execute(trial, execution)
+        return super()._train(trial, execution)
 
 
 @pytest.mark.full
