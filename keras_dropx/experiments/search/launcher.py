@@ -39,24 +39,18 @@ def used_port(host, first, count):
         OSError: If `host` is no address of this machine.
     """
     for port in range(first, first + count):
-        if not _is_free(host, port):
-            return port
-
-
-def _is_free(host, port):
-    if port > 65535:
-        return False
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-            # Without it two sockets that reuse addresses may share a port.
-            probe.listen()
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return False
-            raise
-    return True
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+                # Without it two sockets that reuse addresses may share a port.
+                probe.listen()
+            except OverflowError:  # There are 65535.
+                return port
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                return port
 
 
 def launch(chiefs, workers, log_folder, progress, interval=0.5):
@@ -87,15 +81,19 @@ def launch(chiefs, workers, log_folder, progress, interval=0.5):
         # A chief only builds models.
         **dict.fromkeys(chiefs, {"CUDA_VISIBLE_DEVICES": "-1"}),
     }
+
+    def start(name):
+        processes[name] = _start(
+            name, commands[name], log_folder, environments[name]
+        )
+
     deaths = dict.fromkeys(workers, 0)
     processes = {}
     over = ended = None
     previous = signal.signal(signal.SIGTERM, _exit)
     try:
-        for name, command in commands.items():
-            processes[name] = _start(
-                name, command, log_folder, environments[name]
-            )
+        for name in commands:
+            start(name)
         while processes:
             time.sleep(interval)
             for name in list(processes):
@@ -121,9 +119,7 @@ def launch(chiefs, workers, log_folder, progress, interval=0.5):
                         f"{name} died {DEATHS} times while no trial ended, "
                         f"the last time it {_end(code)} ({log})"
                     )
-                processes[name] = _start(
-                    name, commands[name], log_folder, environments[name]
-                )
+                start(name)
             now = progress()
             if now != ended:
                 ended, deaths = now, dict.fromkeys(workers, 0)

@@ -1,6 +1,5 @@
 """A search of many processes: a chief for each method, and its workers."""
 
-import contextlib
 import os
 import re
 import socket
@@ -71,24 +70,6 @@ def check_worker(worker_id):
         )
 
 
-def start(settings, output, workers, chief, command, progress):
-    """Runs chiefs and so many workers here until the searches are over.
-
-    `command` starts this program with the same arguments; `progress` is as in
-    `launcher.launch`, and so are the errors.
-    """
-    address, port = chief
-    service = ["--chief", f"{address}:{port}", "--worker-id"]
-    chiefs = [f"chief-{method}" for method in settings.methods]
-    names = [f"worker-{number}" for number in range(workers)]
-    launcher.launch(
-        {name: [*command, *service, name] for name in chiefs},
-        {name: [*command, *service, name] for name in names},
-        output / "logs",
-        progress,
-    )
-
-
 def join(settings, output, trials, make_search, chief, worker_id):
     """Works under a name for the chief at an address, or is a chief.
 
@@ -111,35 +92,27 @@ def join(settings, output, trials, make_search, chief, worker_id):
 
     # With one name two processes would be given one trial.
     remedy = "Give another --worker-id, or end that one"
-    with (
-        locked(output / "workers" / worker_id, "worker of this name", remedy),
-        _environment_kept(),
-    ):
-        _work(settings, output, trials, make_current, chief, worker_id)
+    with locked(output / "workers" / worker_id, "worker of this name", remedy):
+        try:
+            _work(settings, output, trials, make_current, chief, worker_id)
+        finally:
+            leave()
 
 
-@contextlib.contextmanager
-def _environment_kept():
-    """Takes back what tells KerasTuner that this process is a worker."""
-    before = {name: os.environ.get(name) for name in ENVIRONMENT}
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+def leave():
+    """Takes back what tells KerasTuner that this process is one of many."""
+    for name in ENVIRONMENT:
+        os.environ.pop(name, None)
 
 
 def _work(settings, output, trials, make_search, chief, worker_id):
     address, port = chief
     os.environ["KERASTUNER_TUNER_ID"] = worker_id
     os.environ["KERASTUNER_ORACLE_IP"] = address
-    methods = list(enumerate(settings.methods))
     is_chief = worker_id.startswith("chief")
-    if is_chief:
-        methods = [x for x in methods if worker_id == f"chief-{x[1]}"]
-    for number, method in methods:
+    for number, method in enumerate(settings.methods):
+        if is_chief and worker_id != f"chief-{method}":
+            continue
         os.environ["KERASTUNER_ORACLE_PORT"] = str(port + number)
         note = output / method / "over"
 

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import io
-import os
 from pathlib import Path
 
 from keras_dropx.errors import ProcessError, UserError, naming
@@ -13,6 +12,7 @@ from keras_dropx.experiments.progress import make_console, progress_bar
 from keras_dropx.experiments.records import locked, write_atomically
 from keras_dropx.experiments.search import (
     folder,
+    launcher,
     notes,
     oracles,
     processes,
@@ -110,8 +110,7 @@ def tune(
 def _prepare(methods, output):
     """Forgets what the processes of an earlier search have left."""
     # Else another search of many processes would be taken for this one.
-    for name in processes.ENVIRONMENT:
-        os.environ.pop(name, None)
+    processes.leave()
     for method in methods:
         for path in (output / method).glob("trial_*"):
             attempts_file(path).unlink(missing_ok=True)
@@ -142,6 +141,7 @@ def search_here(make_search, settings, trials, output, console, shown=True):
 def _search_in_processes(
     settings, trials, output, workers, chief, command, console
 ):
+    place = "{}:{}".format(*chief)
     with progress_bar(console, "trials") as bar:
         tasks = {
             method: bar.add_task(f"search: {method}", total=trials)
@@ -155,13 +155,18 @@ def _search_in_processes(
             ]
 
         if not workers:
-            place = "{}:{}".format(*chief)
             console.print(
                 f"Waiting for workers at {place}; they join with "
                 f"--chief {place} --worker-id NAME --output {output}",
                 soft_wrap=True,
             )
-        processes.start(settings, output, workers, chief, command, progress)
+        start = [*command, "--chief", place, "--worker-id"]
+        launcher.launch(
+            {f"chief-{x}": [*start, f"chief-{x}"] for x in settings.methods},
+            {f"worker-{x}": [*start, f"worker-{x}"] for x in range(workers)},
+            output / "logs",
+            progress,
+        )
         progress()
 
 
