@@ -36,8 +36,6 @@ OWN_FILES = re.compile(
 OWN_FOLDERS = re.compile(
     rf"{'|'.join(FOLDERS)}|workers/[\w.-]+|{METHOD}(?:/trial_\d+)?"
 )
-# The types of the settings, as JSON has them.
-TYPES = {"str": str, "int": int, "bool": bool, "tuple": list}
 
 
 def check(settings, output, overwrite):
@@ -56,7 +54,7 @@ def check(settings, output, overwrite):
         return None
     kept = read(output)
     if kept is None:
-        _check_empty(output)
+        check_empty(output)
     elif overwrite or kept.get("removing"):
         for name in set(settings.methods) - set(_methods(kept)):
             if os.path.lexists(output / name):
@@ -91,26 +89,19 @@ def read(output):
         return None
     with notes.reading(path, "put a copy of it back, or give another --output"):
         kept = json.loads(path.read_bytes())
-        fields = {
-            f.name: TYPES[f.type.__name__] for f in dataclasses.fields(Settings)
-        }
+        fields = {field.name for field in dataclasses.fields(Settings)}
         new = {"precision", "jit", "backend"}
         if kept.get("kind") == "own":
             raise UserError(
                 f"{output} holds a search over a model of your own: give "
                 "another --output"
             )
-        if not new & kept.keys() and fields.keys() - new <= kept.keys():
+        if not new & kept.keys() and fields - new <= kept.keys():
             raise UserError(
                 f"{path} is of an earlier version, which did not note the "
                 "backend: give another --output"
             )
-        values = {name: kept[name] for name in fields}
-        good = all(type(values[name]) is fields[name] for name in fields)
-        if not good or not isinstance(kept["id"], str):
-            raise ValueError
-        pairs = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
-        Settings(**{**values, **pairs})
+        Settings(**{name: kept[name] for name in fields})
     return kept
 
 
@@ -129,7 +120,12 @@ def check_same(settings, kept, output):
             )
 
 
-def _check_empty(output):
+def check_empty(output):
+    """Refuses a folder that holds anything, but a lock or a torn note.
+
+    Raises:
+        UserError: It names what is there.
+    """
     names = sorted(
         path.name
         for path in output.iterdir()
@@ -138,12 +134,12 @@ def _check_empty(output):
     if any((output / name / "oracle.json").exists() for name in names):
         raise UserError(
             f"{output / NOTE} is missing beside a search: put a copy of it "
-            "back, or give another --output"
+            "back, or give another output"
         )
     if names:
         raise UserError(
-            f"{output} holds {names[0]}, which dropx tune did not write: give "
-            "an empty or a new folder as --output"
+            f"{output} holds {names[0]}, which is no part of a search: give an "
+            "empty or a new folder as output"
         )
 
 
@@ -154,20 +150,14 @@ def _own_paths(output, kept):
         UserError: If something else is among it.
     """
     paths = []
-    for name in (*FOLDERS, *_methods(kept)):
-        paths += sorted((output / name).rglob("*"), reverse=True)
-        paths += [output / name] if os.path.lexists(output / name) else []
-    paths += [p for p in map(output.joinpath, FILES[1:]) if os.path.lexists(p)]
+    for name in (*FOLDERS, *_methods(kept), *FILES[1:]):
+        top = output / name
+        paths += sorted(top.rglob("*"), reverse=True)
+        paths += [top] if os.path.lexists(top) else []
     for path in paths:
         if not _is_own(path, path.relative_to(output).as_posix()):
             raise UserError(_foreign(path))
-    paths += _half_written(output)
-    if output / "runs.jsonl" in paths:
-        for line in (output / "runs.jsonl").read_bytes().splitlines(True):
-            # The last one may be torn.
-            if line.endswith(b"\n") and not _is_own_record(line):
-                raise UserError(_foreign(output / "runs.jsonl"))
-    return paths
+    return paths + _half_written(output)
 
 
 def _is_own(path, place):
@@ -177,6 +167,10 @@ def _is_own(path, place):
         return OWN_FOLDERS.fullmatch(place) is not None
     if not path.is_file() or not (place in FILES or OWN_FILES.fullmatch(place)):
         return False
+    if place == "runs.jsonl":
+        # The last line may be torn.
+        *lines, _ = path.read_bytes().split(b"\n")
+        return all(map(_is_own_record, lines))
     # The notes of the workers are empty.
     worker = re.fullmatch(r"\w+/(?!oracle\.)[^/]+\.json", place)
     return not worker or path.read_bytes().strip() in (b"{}", b"")
@@ -184,12 +178,8 @@ def _is_own(path, place):
 
 def _half_written(output):
     """Returns what a kill left of our files: they were written beside."""
-    return [
-        path
-        for name in FILES
-        for path in output.glob(f"{name}.*.new")
-        if re.fullmatch(HALF_WRITTEN, path.name)
-    ]
+    pattern = rf"(?:{'|'.join(FILES)})\.[0-9a-f]{{8}}\.new"
+    return [p for p in output.iterdir() if re.fullmatch(pattern, p.name)]
 
 
 def _is_own_record(line):

@@ -9,19 +9,17 @@ import math
 import keras_tuner
 
 from keras_dropx.errors import ProcessError, UserError
-from keras_dropx.experiments.search import notes, oracles, trials_report
-from keras_dropx.experiments.search.folder import (
-    LOCK,
-    NOTE,
-    as_json,
-    write_note,
+from keras_dropx.experiments.search import (
+    folder,
+    notes,
+    oracles,
+    trials_report,
 )
 from keras_dropx.experiments.search.settings import make_layer
 from keras_dropx.experiments.search.trials import Trials
 from keras_dropx.experiments.search.tune import search_here
 from keras_dropx.experiments.user_data import arguments_of
 from keras_dropx.tuner import DropoutHyperModel
-from keras_dropx.tuner.search_spaces import METHODS
 
 KIND = "own"
 
@@ -156,9 +154,7 @@ def search(settings, output, trials, console, shown, **arguments):
 
 def layer_of(settings, found):
     """Returns a new layer of the best trial that `search` found."""
-    methods = METHODS if found["method"] == "any" else (found["method"],)
-    arguments = {"methods": methods, **settings.space}
-    return make_layer(found["hyperparameters"], arguments)
+    return make_layer(found["method"], found["hyperparameters"], settings.space)
 
 
 def _rounded(values):
@@ -176,16 +172,11 @@ def _rounded(values):
 
 def _begin(settings, output):
     """Notes a search in its folder, or finds it there."""
-    path = output / NOTE
-    mine = as_json(settings)
+    path = output / folder.NOTE
+    mine = folder.as_json(settings)
     if not path.exists():
-        others = [p.name for p in output.iterdir() if p.name != LOCK]
-        if others:
-            raise UserError(
-                f"{output} holds {min(others)}, which is no part of a search: "
-                "give an empty or a new folder as output"
-            )
-        write_note(output, mine)
+        folder.check_empty(output)
+        folder.write_note(output, mine)
         return
     with notes.reading(path, "give another output"):
         kept = json.loads(path.read_bytes())

@@ -61,8 +61,7 @@ class Settings:
         errors.check_choice("network", self.network, networks.__all__)
         errors.check_choice("method", self.method, ("any", *METHODS))
         errors.check_choice("objective", self.objective, tuple(OBJECTIVES))
-        for method in self.methods:
-            any_dropout(keras_tuner.HyperParameters(), **space(self, method))
+        any_dropout(keras_tuner.HyperParameters(), **space(self))
 
     @property
     def methods(self):
@@ -98,10 +97,9 @@ def make_plan(settings):
     )
 
 
-def space(settings, method, batch_norm=False):
-    """Returns the arguments of `any_dropout` for a search."""
+def space(settings, batch_norm=False):
+    """Returns the arguments of `any_dropout` but for the methods."""
     return {
-        "methods": METHODS if method == "any" else (method,),
         "rate": settings.rate,
         "backward_rate": settings.backward_rate,
         "sigma": settings.sigma,
@@ -110,16 +108,17 @@ def space(settings, method, batch_norm=False):
     }
 
 
-def make_layer(values, arguments):
+def make_layer(method, values, arguments):
     """Returns a new layer of a trial.
 
     Args:
         values: Dict, the trial's hyperparameters.
-        arguments: Dict, those of `any_dropout` in its search.
+        arguments: Dict, those of `any_dropout` but for the methods.
     """
     hp = keras_tuner.HyperParameters()
     hp.values = dict(values)
-    return any_dropout(hp, **arguments)
+    methods = METHODS if method == "any" else (method,)
+    return any_dropout(hp, methods=methods, **arguments)
 
 
 def has_batch_norm(plan, input_shape, num_classes):

@@ -212,7 +212,7 @@ class Search(Trials):
             return model
 
         hypermodel = DropoutHyperModel(
-            build, seed=settings.seed, **space(settings, method, norm)
+            build, method, seed=settings.seed, **space(settings, norm)
         )
         super().__init__(settings, method, hypermodel, **others)
 

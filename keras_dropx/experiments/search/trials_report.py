@@ -6,7 +6,7 @@ from keras_dropx.experiments.measures import describe
 from keras_dropx.experiments.report.method_table import mean_error
 from keras_dropx.experiments.report.table import Table
 from keras_dropx.experiments.report.text import printable
-from keras_dropx.experiments.search.notes import executions, read_trials
+from keras_dropx.experiments.search.notes import executions
 from keras_dropx.tuner.search_spaces import METHODS
 
 SHOWN = 10
@@ -82,11 +82,14 @@ def failures(trials):
     return lines
 
 
-def figure(output, settings):
-    """Draws the objective over each hyperparameter, a dot a trial."""
+def figure(found, settings):
+    """Draws the objective over each hyperparameter, a dot a trial.
+
+    `found` is a dict from a searched method to its trials.
+    """
     points = {}
-    for method in settings.methods:
-        for trial in completed(read_trials(output / method), settings):
+    for method, trials in found.items():
+        for trial in completed(trials, settings):
             values = trial.hyperparameters.values
             label = values.get("dropout_method", method)
             if method != settings.method:

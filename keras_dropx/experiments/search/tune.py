@@ -171,26 +171,22 @@ def _search_in_processes(
 
 
 def _report(settings, subsets, source, seeds, output, console):
-    best, counts = {}, {}
+    found = {}
     for method in settings.methods:
-        trials = notes.read_trials(output / method)
+        found[method] = trials = notes.read_trials(output / method)
         console.print(trials_report.table(trials, settings, method))
         for line in trials_report.failures(trials):
             console.print(line)
-        counts[method] = len(trials)
-        best[method] = trials_report.best(trials, settings)
-        if best[method] is None:
+        if trials_report.best(trials, settings) is None:
             raise ProcessError(
                 f"no trial of {method} completed; see {output / 'search.log'} "
                 f"or {output / 'logs'}"
             )
     path, image = output / "tune.png", io.BytesIO()
-    trials_report.figure(output, settings).savefig(image, dpi=150)
+    trials_report.figure(found, settings).savefig(image, dpi=150)
     write_atomically(path, image.getvalue())
     console.print(f"Figure: {path}\n", soft_wrap=True)
-    compare_winner(
-        settings, best, counts, subsets, source, seeds, output, console
-    )
+    compare_winner(settings, found, subsets, source, seeds, output, console)
 
 
 def _show(bar, task, method, output):

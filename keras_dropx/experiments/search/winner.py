@@ -8,7 +8,7 @@ from sklearn.model_selection import train_test_split
 from keras_dropx.experiments import run
 from keras_dropx.experiments.plan import Contrast, Method
 from keras_dropx.experiments.report.show import show
-from keras_dropx.experiments.search import folder, notes
+from keras_dropx.experiments.search import folder, trials_report
 from keras_dropx.experiments.search.settings import (
     has_batch_norm,
     make_layer,
@@ -20,56 +20,47 @@ from keras_dropx.experiments.search.settings import (
 COMPARISON_SEEDS_START = 1000
 
 
-def compare_winner(
-    settings, best, counts, subsets, source, seeds, output, console
-):
+def compare_winner(settings, found, subsets, source, seeds, output, console):
     """Trains the best trials anew, beside no dropout, and prints the tables.
 
     Args:
-        best: Dict from a searched method to its best trial.
-        counts: Dict from a searched method to the number of its trials.
+        found: Dict from a searched method to its trials.
         subsets: `datasets.Subsets` of the search.
         source: Dict that describes the data and the training.
         seeds: Integer, fresh seeds.
         console: `rich.console.Console`.
     """
-    plan = comparison(settings, best, counts, source, output)
+    best = {
+        method: trials_report.best(trials, settings).hyperparameters.values
+        for method, trials in found.items()
+    }
+    counts = {method: len(trials) for method, trials in found.items()}
+    plan = _comparison(settings, best, counts, source)
     source = {
         **source,
         "network": settings.network,
         "search_seed": settings.seed,
-        "hyperparameters": {
-            method: trial.hyperparameters.values
-            for method, trial in best.items()
-        },
+        "hyperparameters": best,
     }
     first = COMPARISON_SEEDS_START + settings.seed
     fresh = range(first, first + seeds)
     data = resampled(subsets, settings.train_size)
-    path, (found,) = run.run_all(
+    path, (runs,) = run.run_all(
         [plan], [(data, source)], fresh, output, console, "comparison"
     )
-    show(plan, found, console)
+    show(plan, runs, console)
     console.print(f"Every run: {path}", soft_wrap=True)
 
 
-def comparison(settings, best, counts, source, output):
-    """Returns the plan of the comparison.
-
-    Raises:
-        UserError: If the file of a winner holds no layer's hyperparameters.
-    """
+def _comparison(settings, best, counts, source):
+    """Returns the plan of the comparison."""
     plan = make_plan(settings)
     norm = has_batch_norm(plan, source["input_shape"], source["num_classes"])
+    arguments = space(settings, norm)
 
     def layer(method):
-        values = best[method].hyperparameters.values
-        return make_layer(values, space(settings, method, norm))
+        return make_layer(method, best[method], arguments)
 
-    for method, trial in best.items():
-        place = output / method / f"trial_{trial.trial_id}" / "trial.json"
-        with notes.reading(place):
-            layer(method)
     methods = [Method("plain"), Method("dropout", lambda: layer("dropout"))]
     contrasts = [Contrast("test_accuracy", "dropout", "plain", 0.5)]
     claim = f"Is dropout, the best of {counts['dropout']} trials, worth it?"

@@ -126,10 +126,10 @@ def test_runs_of_another_command_are_refused(line, output, settings, tree):
 @pytest.mark.parametrize(
     "names, message",
     [
-        (["runs.jsonl", "masks.png"], "holds masks.png, which dropx tune did"),
-        (["logs/mine.txt"], "holds logs, which dropx tune did not write"),
-        (["setup.py", "any/data"], "holds any, which dropx tune did not write"),
-        ([".git/config"], "holds .git, which dropx tune did not write"),
+        (["runs.jsonl", "masks.png"], "holds masks.png, which is no part of"),
+        (["logs/mine.txt"], "holds logs, which is no part of a search"),
+        (["setup.py", "any/data"], "holds any, which is no part of a search"),
+        ([".git/config"], "holds .git, which is no part of a search"),
         (["any/oracle.json"], "search.json is missing beside a search"),
     ],
 )
