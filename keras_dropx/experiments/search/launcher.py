@@ -19,11 +19,7 @@ WATCHED = "DROPX_ENDS_WITH_STDIN"
 
 
 def free_ports(host, count):
-    """Returns the first of `count` ports in a row that are free.
-
-    Raises:
-        OSError: If `host` is no address of this machine.
-    """
+    """Returns the first of `count` ports in a row that are free."""
     while True:
         with socket.socket() as probe:
             probe.bind((host, 0))

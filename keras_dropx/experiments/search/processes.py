@@ -31,10 +31,10 @@ def check_chief(chief, count):
     Raises:
         UserError: If it cannot listen there.
     """
-    address, port = chief or (LOOPBACK, None)
+    if chief is None:
+        return LOOPBACK, launcher.free_ports(LOOPBACK, count)
+    address, port = chief
     try:
-        if port is None:
-            return address, launcher.free_ports(address, count)
         used = launcher.used_port(address, port, count)
     except (OSError, UnicodeError, TypeError) as error:
         # Of a name that cannot be one a socket raises either of the last.
@@ -87,14 +87,17 @@ def join(settings, output, trials, make_search, chief, worker_id):
         )
     folder.check_same(settings, kept, output)
 
-    def make_current(method):
-        return make_search(method, current=lambda: folder.read(output) == kept)
+    def watch():
+        if folder.read(output) != kept:
+            raise ProcessError(f"{output} holds another search by now")
 
     # With one name two processes would be given one trial.
     remedy = "Give another --worker-id, or end that one"
     with locked(output / "workers" / worker_id, "worker of this name", remedy):
         try:
-            _work(settings, output, trials, make_current, chief, worker_id)
+            _work(
+                settings, output, trials, make_search, watch, chief, worker_id
+            )
         finally:
             leave()
 
@@ -105,7 +108,7 @@ def leave():
         os.environ.pop(name, None)
 
 
-def _work(settings, output, trials, make_search, chief, worker_id):
+def _work(settings, output, trials, make_search, watch, chief, worker_id):
     address, port = chief
     os.environ["KERASTUNER_TUNER_ID"] = worker_id
     os.environ["KERASTUNER_ORACLE_IP"] = address
@@ -124,7 +127,7 @@ def _work(settings, output, trials, make_search, chief, worker_id):
             print(f"The search of {method} is over.")
             continue
         try:
-            make_search(method).search()
+            make_search(method, watch=watch).search()
         except grpc.RpcError as error:
             # The chief may have ended between two questions.
             if not over():
@@ -149,12 +152,10 @@ def _wait_for_chief(address, port, over):
             socket.create_connection((address, port), 5).close()
             return True
         except (socket.gaierror, UnicodeError, TypeError) as error:
-            if getattr(error, "errno", None) == socket.EAI_AGAIN:
-                time.sleep(0.5)
-                continue
-            raise UserError(
-                f"there is no address {address}: mend --chief"
-            ) from None
+            if getattr(error, "errno", None) != socket.EAI_AGAIN:
+                raise UserError(
+                    f"there is no address {address}: mend --chief"
+                ) from None
         except OSError:
             pass
         if over():

@@ -61,12 +61,20 @@ class Settings:
         errors.check_choice("network", self.network, networks.__all__)
         errors.check_choice("method", self.method, ("any", *METHODS))
         errors.check_choice("objective", self.objective, tuple(OBJECTIVES))
-        any_dropout(keras_tuner.HyperParameters(), **space(self))
+        any_dropout(keras_tuner.HyperParameters(), **self.ranges)
 
     @property
     def methods(self):
         """The searches: the method's, and plain dropout's beside it."""
         return tuple(dict.fromkeys((self.method, "dropout")))
+
+    @property
+    def ranges(self):
+        """Dict from what is searched to its range."""
+        return {
+            name: getattr(self, name)
+            for name in ("rate", "backward_rate", "sigma")
+        }
 
     @property
     def direction(self):
@@ -97,15 +105,20 @@ def make_plan(settings):
     )
 
 
-def space(settings, batch_norm=False):
-    """Returns the arguments of `any_dropout` but for the methods."""
-    return {
-        "rate": settings.rate,
-        "backward_rate": settings.backward_rate,
-        "sigma": settings.sigma,
-        # Jumpout's own rescale is for a batch normalisation that follows.
-        "rescale": None if batch_norm else "mean",
-    }
+def space(settings, input_shape, num_classes):
+    """Returns the arguments of `any_dropout` but for the methods.
+
+    Raises:
+        ValueError: If the network does not take images of this shape.
+    """
+    plan = make_plan(settings)
+    model = plan.network(tuple(input_shape), num_classes, **plan.options)
+    norm = any(
+        isinstance(layer, keras.layers.BatchNormalization)
+        for layer in model.layers
+    )
+    # Jumpout's own rescale is for a batch normalisation that follows.
+    return {**settings.ranges, "rescale": None if norm else "mean"}
 
 
 def make_layer(method, values, arguments):
@@ -119,19 +132,6 @@ def make_layer(method, values, arguments):
     hp.values = dict(values)
     methods = METHODS if method == "any" else (method,)
     return any_dropout(hp, methods=methods, **arguments)
-
-
-def has_batch_norm(plan, input_shape, num_classes):
-    """Returns whether a plan's network has batch normalisation.
-
-    Raises:
-        ValueError: If the network does not take images of this shape.
-    """
-    model = plan.network(tuple(input_shape), num_classes, **plan.options)
-    return any(
-        isinstance(layer, keras.layers.BatchNormalization)
-        for layer in model.layers
-    )
 
 
 def _origin(network, dataset):

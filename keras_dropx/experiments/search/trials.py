@@ -9,7 +9,7 @@ import keras
 import keras_tuner
 import numpy as np
 
-from keras_dropx.errors import ProcessError, naming
+from keras_dropx.errors import ProcessError, UserError, naming
 from keras_dropx.experiments.build import (
     CROSS_ENTROPY,
     batches,
@@ -19,11 +19,7 @@ from keras_dropx.experiments.build import (
 from keras_dropx.experiments.records import write_atomically
 from keras_dropx.experiments.search import notes
 from keras_dropx.experiments.search.oracles import oracle_of
-from keras_dropx.experiments.search.settings import (
-    has_batch_norm,
-    make_plan,
-    space,
-)
+from keras_dropx.experiments.search.settings import make_plan, space
 from keras_dropx.tuner import DropoutHyperModel
 from keras_dropx.tuner.memory import forgotten_gradients
 
@@ -41,9 +37,9 @@ class Trials(keras_tuner.Tuner):
 
     Args:
         hypermodel: `DropoutHyperModel`.
-        on_trial: Function without arguments, called when a trial begins.
-        current: Function that returns whether the folder still holds this
-            search.
+        watch: Function without arguments, called before and after a trial is
+            proposed and when it has been trained; what it raises of the
+            errors of a command ends the search.
 
     Raises:
         UserError: If a file of the search is damaged.
@@ -56,8 +52,7 @@ class Trials(keras_tuner.Tuner):
         hypermodel,
         trials,
         output,
-        on_trial=lambda: None,
-        current=lambda: True,
+        watch=lambda: None,
     ):
         self.settings = settings
         folder = Path(output) / method
@@ -66,8 +61,7 @@ class Trials(keras_tuner.Tuner):
             # KerasTuner takes up a search again if this tuner took part in
             # it; so does any other that comes later.
             write_atomically(folder / f"{tuner_id}.json", "{}")
-        self.on_trial = on_trial
-        self.current = current
+        self.watch = watch
         super().__init__(
             oracle=oracle_of(settings, trials),
             hypermodel=hypermodel,
@@ -82,7 +76,7 @@ class Trials(keras_tuner.Tuner):
         Raises:
             UserError: If a file of the search is damaged.
             OSError: If one cannot be written.
-            ProcessError: If another search is in the folder by now.
+            ProcessError: As `watch` raises it.
         """
         try:
             super().search()
@@ -93,16 +87,16 @@ class Trials(keras_tuner.Tuner):
         """Trains a trial; KerasTuner calls it."""
         values = []
         try:
-            self.on_trial()
+            self.watch()
             self._count_attempt(trial)
             for execution in range(self.executions_per_trial):
                 gc.collect()
                 with forgotten_gradients():
                     values.append(self._train(trial, execution))
-        except (OSError, notes.UserError) as error:
+            self.watch()
+        except (OSError, UserError, ProcessError) as error:
             # Of all errors KerasTuner lets this one pass.
             raise keras_tuner.errors.FatalError(error) from None
-        self._check_current()
         return {
             self.oracle.objective.name: float(np.mean(values)),
             **{f"execution_{k}": value for k, value in enumerate(values)},
@@ -116,7 +110,7 @@ class Trials(keras_tuner.Tuner):
         super().on_trial_end(trial)
 
     def pre_create_trial(self):
-        self._check_current()
+        self.watch()
         # KerasTuner asks again at once when there is nothing to do yet.
         if self._is_worker():
             time.sleep(0.05)
@@ -125,13 +119,6 @@ class Trials(keras_tuner.Tuner):
         # KerasTuner would write a tuner's own, empty state too, in place.
         if not self._is_worker():
             self.oracle.save()
-
-    def _check_current(self):
-        if not self.current():
-            error = ProcessError(
-                f"{self.directory} holds another search by now"
-            )
-            raise keras_tuner.errors.FatalError(error)
 
     def _fit(self, trial, execution, model, *data, callbacks=(), **arguments):
         """Trains a model, which goes on where Hyperband stopped a trial."""
@@ -191,17 +178,15 @@ class Search(Trials):
         self.steps = -(-settings.train_size // self.plan.batch_size)
         self.subsets = subsets
         input_shape = subsets.train[0].shape[1:]
-        norm = has_batch_norm(self.plan, input_shape, num_classes)
-        # The loss itself holds the weight decay.
         self.measured, metrics = settings.objective, ["accuracy"]
-        if self.plan.weight_decay:
-            if settings.objective == "val_loss":
-                self.measured = f"val_{CROSS_ENTROPY}"
-            metrics.append(
+        if settings.objective == "val_loss" and self.plan.weight_decay:
+            # The loss itself holds it.
+            self.measured = f"val_{CROSS_ENTROPY}"
+            metrics = [
                 keras.metrics.SparseCategoricalCrossentropy(
                     CROSS_ENTROPY, from_logits=True
                 )
-            )
+            ]
 
         def build(dropout):
             model = self.plan.network(
@@ -212,7 +197,10 @@ class Search(Trials):
             return model
 
         hypermodel = DropoutHyperModel(
-            build, method, seed=settings.seed, **space(settings, norm)
+            build,
+            method,
+            seed=settings.seed,
+            **space(settings, input_shape, num_classes),
         )
         super().__init__(settings, method, hypermodel, **others)
 

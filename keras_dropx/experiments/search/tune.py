@@ -18,7 +18,7 @@ from keras_dropx.experiments.search import (
     processes,
     trials_report,
 )
-from keras_dropx.experiments.search.settings import has_batch_norm, make_plan
+from keras_dropx.experiments.search.settings import make_plan, space
 from keras_dropx.experiments.search.trials import Search, attempts_file
 from keras_dropx.experiments.search.winner import compare_winner
 
@@ -71,7 +71,7 @@ def tune(
         plan, settings.train_size, data_dir, download, source_folder
     )
     try:
-        has_batch_norm(plan, source["input_shape"], source["num_classes"])
+        space(settings, source["input_shape"], source["num_classes"])
     except ValueError as error:
         raise UserError(str(error)) from None
     source |= shared
@@ -119,7 +119,7 @@ def _prepare(methods, output):
 def search_here(make_search, settings, trials, output, console, shown=True):
     """Runs the searches in this process.
 
-    `make_search` is a function of (method, on_trial=) that returns `Trials`;
+    `make_search` is a function of (method, watch=) that returns `Trials`;
     `shown` tells whether the progress is shown.
     """
     _prepare(settings.methods, output)
@@ -134,7 +134,7 @@ def search_here(make_search, settings, trials, output, console, shown=True):
             task = bar.add_task(f"search: {method}", total=trials)
             show = functools.partial(_show, bar, task, method, output)
             with naming(output):
-                make_search(method, on_trial=show).search()
+                make_search(method, watch=show).search()
             show()
 
 

@@ -10,7 +10,6 @@ from keras_dropx.experiments.plan import Contrast, Method
 from keras_dropx.experiments.report.show import show
 from keras_dropx.experiments.search import folder, trials_report
 from keras_dropx.experiments.search.settings import (
-    has_batch_norm,
     make_layer,
     make_plan,
     space,
@@ -54,9 +53,7 @@ def compare_winner(settings, found, subsets, source, seeds, output, console):
 
 def _comparison(settings, best, counts, source):
     """Returns the plan of the comparison."""
-    plan = make_plan(settings)
-    norm = has_batch_norm(plan, source["input_shape"], source["num_classes"])
-    arguments = space(settings, norm)
+    arguments = space(settings, source["input_shape"], source["num_classes"])
 
     def layer(method):
         return make_layer(method, best[method], arguments)
@@ -76,7 +73,7 @@ def _comparison(settings, best, counts, source):
         Method("dropout-remasked", lambda: layer("dropout"), mask_offset=1)
     )
     return dataclasses.replace(
-        plan,
+        make_plan(settings),
         name=folder.PLAN,
         claim=claim,
         methods=tuple(methods),

@@ -169,4 +169,4 @@ def test_used_ports_are_found():
 
 def test_an_address_of_another_machine_is_an_error():
     with pytest.raises(OSError):
-        launcher.free_ports("192.0.2.1", 1)
+        launcher.used_port("192.0.2.1", 8000, 1)

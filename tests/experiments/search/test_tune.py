@@ -229,22 +229,27 @@ def test_hyperband_s_winner_is_one_of_the_longest_trainings(settings):
 
 
 def test_another_search_in_the_folder_ends_a_worker(
-    tmp_path, data_dir, settings, changed
+    tmp_path, data_dir, settings, monkeypatch
 ):
+    """One of the same settings, which begins while a trial is trained."""
+    folder.begin(settings, tmp_path, overwrite=False)
     splits, _ = open_data(ours.MASKS, 300, data_dir)
-    searched = trials_module.Search(
-        changed(settings, epochs=1),
-        "any",
-        splits(0),
-        10,
-        trials=2,
-        output=tmp_path,
-        current=lambda: len(trials(tmp_path / "any")) < 1,
-    )
+
+    class Overtaken(trials_module.Search):
+        def _train(self, trial, execution):
+            folder.begin(settings, tmp_path, overwrite=True)
+            return 0.5
+
+    def make_search(method, **watch):
+        processes.leave()  # Else it would ask a chief.
+        return Overtaken(
+            settings, method, splits(0), 10, trials=2, output=tmp_path, **watch
+        )
+
+    monkeypatch.setattr(processes, "_wait_for_chief", lambda *given: True)
     with pytest.raises(ProcessError, match="another search"):
-        searched.search()
-    (found,) = trials(tmp_path / "any")
-    assert found.status == "RUNNING"
+        processes.join(settings, tmp_path, 2, make_search, ("", 9), "node")
+    assert trials(tmp_path / "any") == []
 
 
 def test_a_trial_that_kills_its_process_thrice_is_given_up(
