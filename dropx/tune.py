@@ -216,6 +216,7 @@ def check(parser, options):
         parser.error("--seeds FIRST:MOST goes with --model")
     for name, _, expected, _ in RANGES:
         low, high = getattr(options, name)
+        setattr(options, name, (low, high))
         if (
             low >= high
             or low < 0

@@ -79,8 +79,7 @@ ROOMS = {
     "train": {"data", "probes"},
     "tuning": {
         *("comparison", "files", "fingerprint", "method", "named_methods"),
-        *("progress", "run"),
-        *("search", "subject", "tuning_result", "user_data"),
+        *("run", "search", "subject", "tuning_result", "user_data"),
     },
     "tuning_result": {"files"},
 }

@@ -6,6 +6,10 @@ from pathlib import Path
 
 from keras_dropx.errors import UserError
 
+# The arguments of `tune` that are options of the same names.
+OWN = ("method", "tuner", "trials", "executions", "seeds", "epochs", "seed")
+OWN += ("batch_size", "objective", "output", "rate", "backward_rate", "sigma")
+
 
 def run(options):
     try:
@@ -32,19 +36,7 @@ def _run_own(options):
             own.train,
             validation,
             own.test,
-            method=options.method,
-            tuner=options.tuner,
-            trials=options.trials,
-            executions=options.executions,
-            seeds=options.seeds,
-            epochs=options.epochs,
-            batch_size=options.batch_size,
-            objective=options.objective,
-            output=options.output,
-            rate=tuple(options.rate),
-            backward_rate=tuple(options.backward_rate),
-            sigma=tuple(options.sigma),
-            seed=options.seed,
+            **{name: getattr(options, name) for name in OWN},
         )
     folder = Path(options.output) / "comparison"
     show(result, result.comparison, options, folder)
@@ -68,8 +60,6 @@ def _run_network(options):
             field.name: getattr(options, field.name)
             for field in dataclasses.fields(Settings)
         }
-        for name in ("rate", "backward_rate", "sigma"):
-            values[name] = tuple(values[name])
         settings = Settings(**values)
     except ValueError as error:
         raise UserError(str(error)) from None

@@ -14,7 +14,6 @@ from keras_dropx.experiments import comparison, named_methods
 from keras_dropx.experiments.files import locked
 from keras_dropx.experiments.fingerprint import said
 from keras_dropx.experiments.method import check_count
-from keras_dropx.experiments.progress import make_console
 from keras_dropx.experiments.run import no_talk_of_retracing
 from keras_dropx.experiments.search import own
 from keras_dropx.experiments.search.oracles import KINDS
@@ -125,12 +124,13 @@ def tune(
     if test is None:
         validation, test = _halves(validation, seed)
     check_data("test", test)
-    for name, value in (
-        ("trials", trials),
-        ("executions", executions),
-        ("epochs", epochs),
-        ("batch_size", batch_size),
-    ):
+    counts = {
+        "trials": trials,
+        "executions": executions,
+        "epochs": epochs,
+        "batch_size": batch_size,
+    }
+    for name, value in counts.items():
         check_count(name, value)
     shown = is_shown(verbose)
     check_choice("tuner", tuner, tuple(KINDS))
@@ -145,8 +145,8 @@ def tune(
             build,
         )
     takes_activation(build)
-    space = {"rate": rate, "backward_rate": backward_rate, "sigma": sigma}
-    DropoutHyperModel(build, method, **space)
+    ranges = {"rate": rate, "backward_rate": backward_rate, "sigma": sigma}
+    DropoutHyperModel(build, method, **ranges)
     if not rate[0] > 0:
         raise invalid("rate", "a pair (low, high) with 0 < low", rate)
     arguments, callbacks = check_fit(fit, train)
@@ -155,7 +155,7 @@ def tune(
     subject = Subject(_at_rate(build, 0.5), "fresh", batch)
     metric, direction = _metric(objective, subject.plain, batch)
     # Jumpout's own rescale is for a batch normalisation that follows.
-    space["rescale"] = None if subject.has_batch_norm else "mean"
+    rescale = None if subject.has_batch_norm else "mean"
     settings = own.OwnSettings(
         model=subject.get_config(),
         data=[said(train), said(validation)],
@@ -168,16 +168,20 @@ def tune(
         objective=f"val_{metric}",
         direction=direction,
         seed=seed,
-        space=space,
+        space={**ranges, "rescale": rescale},
         precision=keras.config.dtype_policy().name,
         backend=keras.config.backend(),
     )
-    with _folder(output) as folder:
+    place = contextlib.nullcontext(output)
+    if output is None:
+        place = tempfile.TemporaryDirectory()
+    remedy = "Wait for it, or give another output"
+    with place as folder, locked(folder, "search", remedy):
+        folder = Path(folder)
         found = own.search(
             settings,
             folder,
             trials,
-            make_console(),
             shown,
             build=build,
             train=train,
@@ -217,16 +221,11 @@ def tune(
         (build, *names),
         method=method,
         tuner=tuner,
-        trials=trials,
-        executions=executions,
+        **counts,
         seeds=seeds,
-        epochs=epochs,
-        batch_size=batch_size,
         objective=(settings.objective, direction),
         margin=margin,
-        rate=rate,
-        backward_rate=backward_rate,
-        sigma=sigma,
+        **ranges,
         fit={**arguments, "callbacks": callbacks},
         seed=seed,
     )
@@ -270,15 +269,3 @@ def _metric(objective, model, batch):
     name = objective.removeprefix("val_")
     chosen = (name, *direction) if direction else name
     return metric_of(chosen, model, batch)
-
-
-@contextlib.contextmanager
-def _folder(output):
-    """Yields a folder that no other process searches in."""
-    with contextlib.ExitStack() as stack:
-        if output is None:
-            output = stack.enter_context(tempfile.TemporaryDirectory())
-        else:
-            remedy = "Wait for it, or give another output"
-            stack.enter_context(locked(output, "search", remedy))
-        yield Path(output)

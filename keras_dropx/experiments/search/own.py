@@ -9,6 +9,7 @@ import math
 import keras_tuner
 
 from keras_dropx.errors import ProcessError, UserError
+from keras_dropx.experiments.progress import make_console
 from keras_dropx.experiments.search import (
     folder,
     notes,
@@ -83,9 +84,8 @@ class OwnSearch(Trials):
         callbacks,
         **others,
     ):
-        self.train = arguments_of(train, settings.batch_size)
+        self.fit = {**arguments_of(train, settings.batch_size), **fit}
         self.validation = arguments_of(validation, settings.batch_size)
-        self.fit = fit
         self.callbacks = callbacks
         hypermodel = DropoutHyperModel(
             build, method=method, seed=settings.seed, **settings.space
@@ -99,7 +99,6 @@ class OwnSearch(Trials):
             execution,
             model,
             callbacks=copy.deepcopy(self.callbacks),
-            **self.train,
             **self.fit,
         )
         scores = model.evaluate(**self.validation, verbose=0, return_dict=True)
@@ -111,11 +110,10 @@ class OwnSearch(Trials):
         return value
 
 
-def search(settings, output, trials, console, shown, **arguments):
+def search(settings, output, trials, shown, **arguments):
     """Runs the searches, or goes on with them, in a locked folder.
 
     Args:
-        console: `rich.console.Console`.
         shown: Whether the progress is shown.
         **arguments: Those of `OwnSearch` that are not here.
 
@@ -132,7 +130,7 @@ def search(settings, output, trials, console, shown, **arguments):
     make_search = functools.partial(
         OwnSearch, settings, trials=trials, output=output, **arguments
     )
-    search_here(make_search, settings, trials, output, console, shown)
+    search_here(make_search, settings, trials, output, make_console(), shown)
     found = []
     for method in settings.methods:
         run = notes.read_trials(output / method)
