@@ -81,7 +81,7 @@ ROOMS = {
         *("comparison", "files", "fingerprint", "method", "named_methods"),
         *("run", "search", "subject", "tuning_result", "user_data"),
     },
-    "tuning_result": {"files"},
+    "tuning_result": set(),
 }
 LONGEST = 300
 SCRIPT = """

@@ -176,41 +176,46 @@ class Comparison:
             ValueError: If it ends otherwise.
             OSError: If it cannot be written; nothing is left half-written.
         """
-        from keras_dropx.experiments.report import page
-        from keras_dropx.experiments.report.paper_page import as_markdown
-        from keras_dropx.experiments.report.show import results
+        write_page(self, path)
 
-        path = Path(path)
-        if path.suffix not in (".md", ".html"):
-            raise invalid("path", "a path that ends in .md or .html", str(path))
-        place = path.with_suffix(".png")
-        image = page.png_of(self.figure())
-        said, *tables = results(self.plan, self.records, looks=self.looks)
-        record = self.records[0]
-        made = (
-            f"{page.versions_of(self.records)}; backend {record['backend']}; "
-            f"precision {record['precision']}."
-        )
-        text = "\n\n".join(
-            [
-                "# Does it help?",
-                as_markdown(said),
-                f"![Paired differences]({place.name})",
-                *map(as_markdown, tables),
-                "## Held equal",
-                HELD,
-                "## Repeat it",
-                textwrap.indent(self.call, "    "),
-                f"Seeds: {', '.join(map(str, self.seeds))}.",
-                "## Versions",
-                page.markdown_text(made) + "\n",
-            ]
-        )
-        if path.suffix == ".md":
-            write_atomically(place, image)
-        else:
-            text = page.html_page("Does it help?", text, {place.name: image})
-        write_atomically(path, text)
+
+def write_page(comparison, path, end=""):
+    """Does what `Comparison.report` says; `end` is Markdown that follows."""
+    from keras_dropx.experiments.report import page
+    from keras_dropx.experiments.report.paper_page import as_markdown
+    from keras_dropx.experiments.report.show import results
+
+    path = Path(path)
+    if path.suffix not in (".md", ".html"):
+        raise invalid("path", "a path that ends in .md or .html", str(path))
+    place = path.with_suffix(".png")
+    image = page.png_of(comparison.figure())
+    records = comparison.records
+    said, *tables = results(comparison.plan, records, looks=comparison.looks)
+    made = (
+        f"{page.versions_of(records)}; backend {records[0]['backend']}; "
+        f"precision {records[0]['precision']}."
+    )
+    text = "\n\n".join(
+        [
+            "# Does it help?",
+            as_markdown(said),
+            f"![Paired differences]({place.name})",
+            *map(as_markdown, tables),
+            "## Held equal",
+            HELD,
+            "## Repeat it",
+            textwrap.indent(comparison.call, "    "),
+            f"Seeds: {', '.join(map(str, comparison.seeds))}.",
+            "## Versions",
+            page.markdown_text(made) + "\n" + end,
+        ]
+    )
+    if path.suffix == ".md":
+        write_atomically(place, image)
+    else:
+        text = page.html_page("Does it help?", text, {place.name: image})
+    write_atomically(path, text)
 
 
 def _marked(record, metric):

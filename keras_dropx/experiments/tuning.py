@@ -150,6 +150,7 @@ def tune(
     if not rate[0] > 0:
         raise invalid("rate", "a pair (low, high) with 0 < low", rate)
     arguments, callbacks = check_fit(fit, train)
+    arguments["callbacks"] = callbacks
     batch = first_batch(train, batch_size)
     # Any rate will do: it is part of what tells the model from others.
     subject = Subject(_at_rate(build, 0.5), "fresh", batch)
@@ -159,7 +160,7 @@ def tune(
     settings = own.OwnSettings(
         model=subject.get_config(),
         data=[said(train), said(validation)],
-        fit=said({**arguments, "callbacks": callbacks}),
+        fit=said(arguments),
         method=method,
         tuner=tuner,
         executions=executions,
@@ -187,7 +188,6 @@ def tune(
             train=train,
             validation=validation,
             fit=arguments,
-            callbacks=callbacks,
         )
         layers = [own.layer_of(settings, one) for one in found]
         for one, layer in zip(found, layers, strict=True):
@@ -226,7 +226,7 @@ def tune(
         objective=(settings.objective, direction),
         margin=margin,
         **ranges,
-        fit={**arguments, "callbacks": callbacks},
+        fit=arguments,
         seed=seed,
     )
     return Tuning(result, found, settings.objective, layers[0])

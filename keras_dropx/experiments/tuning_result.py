@@ -1,10 +1,8 @@
 """What `tune` returns: the winner, and whether it beats tuned dropout."""
 
-import html
 import inspect
-from pathlib import Path
 
-from keras_dropx.experiments.files import write_atomically
+from keras_dropx.experiments.comparison_result import write_page
 
 
 class Tuning:
@@ -71,20 +69,9 @@ class Tuning:
             ValueError: If it ends otherwise.
             OSError: If it cannot be written.
         """
-        self.comparison.report(path)
-        path = Path(path)
-        text = path.read_text("utf-8")
-        lines = f"{self._searched()}\n\n{self.code}"
-        if path.suffix == ".md":
-            indented = "".join(
-                f"    {x}".rstrip() + "\n" for x in lines.split("\n")
-            )
-            text = f"{text}\n## The search\n\n{indented}"
-        else:
-            section = f"<h2>The search</h2>\n<pre>{html.escape(lines)}</pre>\n"
-            before, end, after = text.rpartition("</body>")
-            text = f"{before}{section}{end}{after}"
-        write_atomically(path, text)
+        lines = f"{self._searched()}\n\n{self.code}".split("\n")
+        code = "\n".join(f"    {line}".rstrip() for line in lines)
+        write_page(self.comparison, path, f"\n## The search\n\n{code}\n")
 
     def __str__(self):
         tables = str(self.comparison).removeprefix(self.verdict).strip()

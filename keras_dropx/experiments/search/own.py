@@ -1,6 +1,5 @@
 """A search over the dropout of a model of the user's own."""
 
-import copy
 import dataclasses
 import functools
 import json
@@ -20,7 +19,6 @@ from keras_dropx.experiments.search.settings import make_layer
 from keras_dropx.experiments.search.trials import Trials
 from keras_dropx.experiments.search.tune import search_here
 from keras_dropx.experiments.user_data import arguments_of
-from keras_dropx.tuner import DropoutHyperModel
 
 KIND = "own"
 
@@ -65,42 +63,21 @@ class OwnSearch(Trials):
     """Trains the trials of one search on a model of the user's own.
 
     Args:
-        build: Function that returns the compiled model.
         train: Data that `fit` takes.
         validation: Likewise.
-        fit: Dict, other arguments of `fit`.
-        callbacks: List, copied for each training.
+        fit: Dict, other arguments of `fit`; its callbacks are copied for each
+            training.
         **others: As in `Trials`.
     """
 
-    def __init__(
-        self,
-        settings,
-        method,
-        build,
-        train,
-        validation,
-        fit,
-        callbacks,
-        **others,
-    ):
+    def __init__(self, settings, method, train, validation, fit, **others):
         self.fit = {**arguments_of(train, settings.batch_size), **fit}
         self.validation = arguments_of(validation, settings.batch_size)
-        self.callbacks = callbacks
-        hypermodel = DropoutHyperModel(
-            build, method=method, seed=settings.seed, **settings.space
-        )
-        super().__init__(settings, method, hypermodel, **others)
+        super().__init__(settings, method, space=settings.space, **others)
 
     def _train(self, trial, execution):
         model = self.hypermodel.build(trial.hyperparameters)
-        self._fit(
-            trial,
-            execution,
-            model,
-            callbacks=copy.deepcopy(self.callbacks),
-            **self.fit,
-        )
+        self._fit(trial, execution, model, **self.fit)
         scores = model.evaluate(**self.validation, verbose=0, return_dict=True)
         value = float(scores[self.settings.objective.removeprefix("val_")])
         if not math.isfinite(value):

@@ -12,7 +12,6 @@ from keras_dropx.errors import ProcessError, UserError
 from keras_dropx.experiments.files import locked, write_atomically
 from keras_dropx.experiments.search import folder, launcher, notes
 
-LOOPBACK = "127.0.0.1"
 # What KerasTuner takes for a part in a search of many processes.
 ENVIRONMENT = (
     "KERASTUNER_TUNER_ID",
@@ -32,7 +31,7 @@ def check_chief(chief, count):
         UserError: If it cannot listen there.
     """
     if chief is None:
-        return LOOPBACK, launcher.free_ports(LOOPBACK, count)
+        return "127.0.0.1", launcher.free_ports("127.0.0.1", count)
     address, port = chief
     try:
         used = launcher.used_port(address, port, count)
@@ -121,7 +120,7 @@ def _work(settings, output, trials, make_search, watch, chief, worker_id):
 
         def over(note=note):
             remedy = "remove it; the chief writes it again"
-            return (notes.read_number(note, remedy) or 0) >= trials
+            return notes.read_number(note, remedy) >= trials
 
         if not is_chief and not _wait_for_chief(address, port + number, over):
             print(f"The search of {method} is over.")

@@ -1,5 +1,6 @@
 """The trials of one search of `dropx tune`: how each is trained and scored."""
 
+import copy
 import gc
 import os
 import time
@@ -36,7 +37,8 @@ class Trials(keras_tuner.Tuner):
     or written is no fault of a trial: it ends the search.
 
     Args:
-        hypermodel: `DropoutHyperModel`.
+        build: Function of `dropout` that returns the compiled model.
+        space: Dict, the arguments of `any_dropout` but for the methods.
         watch: Function without arguments, called before and after a trial is
             proposed and when it has been trained; what it raises of the
             errors of a command ends the search.
@@ -49,7 +51,8 @@ class Trials(keras_tuner.Tuner):
         self,
         settings,
         method,
-        hypermodel,
+        build,
+        space,
         trials,
         output,
         watch=lambda: None,
@@ -64,7 +67,9 @@ class Trials(keras_tuner.Tuner):
         self.watch = watch
         super().__init__(
             oracle=oracle_of(settings, trials),
-            hypermodel=hypermodel,
+            hypermodel=DropoutHyperModel(
+                build, method, seed=settings.seed, **space
+            ),
             directory=str(output),
             project_name=method,
             executions_per_trial=settings.executions,
@@ -140,7 +145,7 @@ class Trials(keras_tuner.Tuner):
             **arguments,
             epochs=hp.values.get("tuner/epochs", self.settings.epochs),
             initial_epoch=hp.values.get("tuner/initial_epoch", 0),
-            callbacks=[*callbacks, told],
+            callbacks=[*copy.deepcopy(callbacks), told],
             verbose=0,
         )
         if "tuner/epochs" in hp.values:
@@ -155,7 +160,7 @@ class Trials(keras_tuner.Tuner):
 
     def _count_attempt(self, trial):
         path = attempts_file(self.get_trial_dir(trial.trial_id))
-        attempt = notes.read_number(path, "remove it") or 0
+        attempt = notes.read_number(path, "remove it")
         if attempt >= ATTEMPTS:
             raise keras_tuner.errors.FailedTrialError(
                 f"the process died {attempt} times in this trial (out of "
@@ -196,13 +201,8 @@ class Search(Trials):
             compile_model(model, self.plan, self.steps, metrics=metrics)
             return model
 
-        hypermodel = DropoutHyperModel(
-            build,
-            method,
-            seed=settings.seed,
-            **space(settings, input_shape, num_classes),
-        )
-        super().__init__(settings, method, hypermodel, **others)
+        arguments = space(settings, input_shape, num_classes)
+        super().__init__(settings, method, build, arguments, **others)
 
     def _train(self, trial, execution):
         # Else the graphs of all trials stay in memory.
