@@ -1,6 +1,7 @@
 """Reads what a search has noted; a damaged note is one line that names it."""
 
 import contextlib
+import itertools
 import json
 import math
 
@@ -11,9 +12,7 @@ from keras_dropx.errors import UserError
 
 STATUS = ("RUNNING", "INVALID", "COMPLETED", "FAILED")
 ENDED = ("COMPLETED", "FAILED")
-# Of an oracle's state: what its settings say, and what only grows.
-CONSTANTS = {"seed", "num_initial_points", "alpha", "beta"}
-CONSTANTS |= {"max_epochs", "min_epochs", "factor"}
+# What only grows of an oracle's state.
 COUNTS = {"seed_state", "hyperband_iterations", "current_bracket"}
 COUNTS |= {"current_iteration"}
 REMEDY = "put a copy of it back, or start afresh with --overwrite"
@@ -86,28 +85,25 @@ def check_oracle(state, fresh, trials):
     `fresh` is that of such an oracle that has not begun; `trials` are by id.
     """
     for key, value in fresh.items():
-        # Of a default dict JSON makes a dict, of 1.0 perhaps 1.
-        for kind in (dict, list, str, (int, float)):
-            if isinstance(value, kind):
-                _check(isinstance(state[key], kind))
-    for key in CONSTANTS & fresh.keys():
-        _check(state[key] == fresh[key])
-    for key in COUNTS & fresh.keys():
-        _check(type(state[key]) is int and state[key] >= 0)
+        if key in COUNTS:
+            _check(type(state[key]) is int and state[key] >= 0)
+        elif isinstance(value, (dict, list)):
+            # Of a default dict JSON makes a dict.
+            kind = dict if isinstance(value, dict) else list
+            _check(isinstance(state[key], kind))
+        else:
+            _check(state[key] == value)
     _check(state["hyperparameters"]["space"])
     ids = {*state["ongoing_trials"].values(), *state["end_order"]}
     ids.update(state["retry_queue"], state["run_times"], state["id_to_hash"])
-    for pair in (p for b in state.get("brackets", ()) for p in _pairs(b)):
-        ids.update(x for x in (pair["id"], pair["past_id"]) if x is not None)
+    for bracket in state.get("brackets", ()):
+        _check(type(bracket["bracket_num"]) is int)
+        _check(len(bracket["rounds"]) == bracket["bracket_num"] + 1)
+        for pair in itertools.chain(*bracket["rounds"]):
+            ids |= {pair["id"], pair["past_id"]} - {None}
     _check(ids <= set(state["start_order"]) <= set(trials))
     _check(all(type(n) is int for n in state["run_times"].values()))
     _check(all(isinstance(x, str) for x in state["tried_so_far"]))
-
-
-def _pairs(bracket):
-    _check(type(bracket["bracket_num"]) is int)
-    _check(len(bracket["rounds"]) == bracket["bracket_num"] + 1)
-    return [pair for members in bracket["rounds"] for pair in members]
 
 
 def _check_trial(trial, number):

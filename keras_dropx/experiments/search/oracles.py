@@ -89,8 +89,7 @@ class _Durable:
         self.trials = {key: self.trials[key] for key in self.start_order}
         self.ongoing_trials = {}
         self._retry_queue = []
-        for key in self.start_order:
-            trial = self.trials[key]
+        for key, trial in self.trials.items():
             if trial.status not in notes.ENDED:
                 trial.metrics = type(trial.metrics)()
                 self._retry_queue.append(key)
@@ -130,7 +129,7 @@ class HyperbandOracle(_Durable, keras_tuner.oracles.HyperbandOracle):
     """
 
     def __init__(self, max_trials, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(hyperband_iterations=max_trials, **kwargs)
         self.max_trials = max_trials
         while self._current_bracket > 0 and max_trials < sum(
             self._get_size(self._current_bracket, number)
@@ -174,10 +173,7 @@ def oracle_of(settings, trials):
     """
     extra = {}
     if settings.tuner == "hyperband":
-        extra = {
-            "max_epochs": settings.epochs,
-            "hyperband_iterations": trials,
-        }
+        extra = {"max_epochs": settings.epochs}
     oracle = KINDS[settings.tuner](
         max_trials=trials,
         objective=keras_tuner.Objective(settings.objective, settings.direction),
