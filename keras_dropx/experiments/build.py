@@ -44,11 +44,7 @@ def trainer_of(plan, method, source, arguments=None, initial=None):
     # A metric is half of what there is to trace.
     metrics = []
     if plan.weight_decay or method.train_as is not None:
-        metrics = [
-            keras.metrics.SparseCategoricalCrossentropy(
-                CROSS_ENTROPY, from_logits=True
-            )
-        ]
+        metrics = [cross_entropy()]
     compile_model(model, plan, steps, method.learning_rate, metrics)
     finish = None
     if method.finish is not None:
@@ -76,6 +72,13 @@ def trainer_of(plan, method, source, arguments=None, initial=None):
         loss_name=CROSS_ENTROPY if metrics else "loss",
         finish=finish,
         batch_size=plan.batch_size,
+    )
+
+
+def cross_entropy():
+    """Returns the metric that is the loss without what is added to it."""
+    return keras.metrics.SparseCategoricalCrossentropy(
+        CROSS_ENTROPY, from_logits=True
     )
 
 

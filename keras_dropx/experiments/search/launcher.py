@@ -71,17 +71,22 @@ def launch(chiefs, workers, log_folder, progress, interval=0.5):
     """
     os.makedirs(log_folder, exist_ok=True)
     commands = {**chiefs, **workers}
-    environments = {
-        # The processes share a GPU, of which TensorFlow takes all at once.
-        **dict.fromkeys(workers, {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}),
-        # A chief only builds models.
-        **dict.fromkeys(chiefs, {"CUDA_VISIBLE_DEVICES": "-1"}),
-    }
 
     def start(name):
-        processes[name] = _start(
-            name, commands[name], log_folder, environments[name]
-        )
+        # The processes share a GPU, of which TensorFlow takes all at once.
+        own = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+        if name in chiefs:  # It only builds models.
+            own = {"CUDA_VISIBLE_DEVICES": "-1"}
+        with open(os.path.join(log_folder, f"{name}.log"), "ab") as log:
+            processes[name] = subprocess.Popen(
+                commands[name],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # The terminal's Ctrl-C is for the launcher, which passes it on.
+                start_new_session=True,
+                env={**os.environ, **own, WATCHED: "1"},
+            )
 
     deaths = dict.fromkeys(workers, 0)
     processes = {}
@@ -143,19 +148,6 @@ def end_with_launcher():
             os._exit(1)
 
         threading.Thread(target=watch, daemon=True).start()
-
-
-def _start(name, command, log_folder, environment):
-    with open(os.path.join(log_folder, f"{name}.log"), "ab") as log:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            # The terminal's Ctrl-C is for the launcher, which passes it on.
-            start_new_session=True,
-            env={**os.environ, **environment, WATCHED: "1"},
-        )
 
 
 def _stop(processes):

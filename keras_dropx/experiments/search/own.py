@@ -15,12 +15,10 @@ from keras_dropx.experiments.search import (
     oracles,
     trials_report,
 )
-from keras_dropx.experiments.search.settings import make_layer
+from keras_dropx.experiments.search.settings import Settings, make_layer
 from keras_dropx.experiments.search.trials import Trials
 from keras_dropx.experiments.search.tune import search_here
 from keras_dropx.experiments.user_data import arguments_of
-
-KIND = "own"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,12 +49,9 @@ class OwnSettings:
     space: dict
     precision: str
     backend: str
-    kind: str = KIND
+    kind: str = "own"
 
-    @property
-    def methods(self):
-        """The searches: the method's, and dropout's beside it."""
-        return tuple(dict.fromkeys((self.method, "dropout")))
+    methods = Settings.methods
 
 
 class OwnSearch(Trials):

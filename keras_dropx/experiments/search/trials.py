@@ -15,6 +15,7 @@ from keras_dropx.experiments.build import (
     CROSS_ENTROPY,
     batches,
     compile_model,
+    cross_entropy,
     decay,
 )
 from keras_dropx.experiments.records import write_atomically
@@ -26,6 +27,8 @@ from keras_dropx.tuner.memory import forgotten_gradients
 
 # A process that dies so often in one trial is not given it again.
 ATTEMPTS = 3
+# The note of how often a trial was begun, in its folder.
+BEGUN = "attempts"
 
 
 class Trials(keras_tuner.Tuner):
@@ -159,7 +162,7 @@ class Trials(keras_tuner.Tuner):
         return str(folder / f"execution_{execution}.weights.h5")
 
     def _count_attempt(self, trial):
-        path = attempts_file(self.get_trial_dir(trial.trial_id))
+        path = Path(self.get_trial_dir(trial.trial_id)) / BEGUN
         attempt = notes.read_number(path, "remove it")
         if attempt >= ATTEMPTS:
             raise keras_tuner.errors.FailedTrialError(
@@ -187,11 +190,7 @@ class Search(Trials):
         if settings.objective == "val_loss" and self.plan.weight_decay:
             # The loss itself holds it.
             self.measured = f"val_{CROSS_ENTROPY}"
-            metrics = [
-                keras.metrics.SparseCategoricalCrossentropy(
-                    CROSS_ENTROPY, from_logits=True
-                )
-            ]
+            metrics = [cross_entropy()]
 
         def build(dropout):
             model = self.plan.network(
@@ -226,8 +225,3 @@ class Search(Trials):
             shuffle=False,
         )
         return history.history[self.measured][-1]
-
-
-def attempts_file(trial_folder):
-    """Returns the path of the note of how often a trial was begun."""
-    return Path(trial_folder) / "attempts"

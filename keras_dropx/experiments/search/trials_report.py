@@ -98,12 +98,10 @@ def figure(found, settings):
                 if name.startswith("dropout_") and name != "dropout_method":
                     row = points.setdefault(name, {}).setdefault(label, [])
                     row.append((value, trial.score))
-    result = Figure((4.5 * max(len(points), 1), 4), layout="constrained")
-    (axes,) = result.subplots(
-        1, max(len(points), 1), squeeze=False, sharey=True
-    )
+    result = Figure((4.5 * len(points), 4), layout="constrained")
+    (axes,) = result.subplots(1, len(points), squeeze=False, sharey=True)
     labels = [*METHODS, "dropout alone"]
-    for ax, (name, rows) in zip(axes, sorted(points.items()), strict=False):
+    for ax, (name, rows) in zip(axes, sorted(points.items()), strict=True):
         for label in sorted(rows, key=labels.index):
             x, y = zip(*rows[label], strict=True)
             color = f"C{labels.index(label)}"

@@ -19,7 +19,7 @@ from keras_dropx.experiments.search import (
     trials_report,
 )
 from keras_dropx.experiments.search.settings import make_plan, space
-from keras_dropx.experiments.search.trials import Search, attempts_file
+from keras_dropx.experiments.search.trials import BEGUN, Search
 from keras_dropx.experiments.search.winner import compare_winner
 
 
@@ -112,8 +112,8 @@ def _prepare(methods, output):
     # Else another search of many processes would be taken for this one.
     processes.leave()
     for method in methods:
-        for path in (output / method).glob("trial_*"):
-            attempts_file(path).unlink(missing_ok=True)
+        for path in (output / method).glob(f"trial_*/{BEGUN}"):
+            path.unlink()
 
 
 def search_here(make_search, settings, trials, output, console, shown=True):

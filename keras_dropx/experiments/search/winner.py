@@ -93,12 +93,13 @@ def resampled(subsets, train_size):
     )
 
     def resample(seed):
-        train, _ = train_test_split(
-            np.arange(len(labels)),
+        new_images, _, new_labels, _ = train_test_split(
+            images,
+            labels,
             train_size=train_size,
             stratify=labels,
             random_state=seed,
         )
-        return subsets._replace(train=(images[train], labels[train]))
+        return subsets._replace(train=(new_images, new_labels))
 
     return resample

@@ -4,6 +4,7 @@ import copy
 import errno
 import json
 import os
+import pathlib
 import shutil
 import warnings
 
@@ -229,7 +230,8 @@ def test_a_damaged_count_is_named(content, tmp_path):
 
 
 def damage_attempts(self, trial):
-    trials.attempts_file(self.get_trial_dir(trial.trial_id)).write_text("")
+    path = pathlib.Path(self.get_trial_dir(trial.trial_id))
+    (path / trials.BEGUN).write_text("")
 
 
 def fill_the_disk(self, trial, execution):
@@ -258,7 +260,7 @@ def test_a_file_is_no_fault_of_a_trial(
     states = [t.status for t in notes.read_trials(tmp_path / "any")]
     assert states == ["COMPLETED"] * ended + ["RUNNING"]
     for path in tmp_path.glob("any/trial_*"):
-        trials.attempts_file(path).unlink()
+        (path / trials.BEGUN).unlink()
     make_search(settings, tmp_path)
     states = [t.status for t in notes.read_trials(tmp_path / "any")]
     assert states == ["COMPLETED"] * 2

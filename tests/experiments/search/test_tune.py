@@ -259,7 +259,7 @@ def test_a_trial_that_kills_its_process_thrice_is_given_up(
     settings = changed(settings, method="dropout", epochs=1)
     folder = tmp_path / "dropout" / "trial_0"
     folder.mkdir(parents=True)
-    trials_module.attempts_file(folder).write_text("3")
+    (folder / trials_module.BEGUN).write_text("3")
     searched = trials_module.Search(
         settings, "dropout", splits(0), 10, trials=2, output=tmp_path
     )
