@@ -9,12 +9,7 @@ import keras_tuner
 
 from keras_dropx.errors import ProcessError, UserError
 from keras_dropx.experiments.progress import make_console
-from keras_dropx.experiments.search import (
-    folder,
-    notes,
-    oracles,
-    trials_report,
-)
+from keras_dropx.experiments.search import folder, notes, trials_report
 from keras_dropx.experiments.search.settings import Settings, make_layer
 from keras_dropx.experiments.search.trials import Trials
 from keras_dropx.experiments.search.tune import search_here
@@ -98,7 +93,6 @@ def search(settings, output, trials, shown, **arguments):
         ProcessError: If no trial of a search completed.
     """
     _begin(settings, output)
-    oracles.check(settings, trials, output)
     make_search = functools.partial(
         OwnSearch, settings, trials=trials, output=output, **arguments
     )

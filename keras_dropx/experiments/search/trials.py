@@ -128,7 +128,7 @@ class Trials(keras_tuner.Tuner):
         if not self._is_worker():
             self.oracle.save()
 
-    def _fit(self, trial, execution, model, *data, callbacks=(), **arguments):
+    def _fit(self, trial, execution, model, callbacks=(), **arguments):
         """Trains a model, which goes on where Hyperband stopped a trial."""
         hp = trial.hyperparameters
         # By it the hypermodel knows the trial.
@@ -144,7 +144,6 @@ class Trials(keras_tuner.Tuner):
         history = self.hypermodel.fit(
             hp,
             model,
-            *data,
             **arguments,
             epochs=hp.values.get("tuner/epochs", self.settings.epochs),
             initial_epoch=hp.values.get("tuner/initial_epoch", 0),
@@ -217,7 +216,7 @@ class Search(Trials):
             trial,
             execution,
             self.hypermodel.build(trial.hyperparameters),
-            batches(self.plan, self.subsets.train, order, 0),
+            x=batches(self.plan, self.subsets.train, order, 0),
             steps_per_epoch=self.steps,
             validation_data=self.subsets.validation,
             validation_batch_size=len(self.subsets.validation[0]),

@@ -95,23 +95,22 @@ def tune(
     )
     with locked(output, "dropx tune", remedy):
         folder.begin(settings, output, overwrite)
-        oracles.check(settings, trials, output)
         console = make_console()
         if workers is None:
             search_here(make_search, settings, trials, output, console)
         else:
-            _prepare(settings.methods, output)
             _search_in_processes(
                 settings, trials, output, workers, chief, command, console
             )
         _report(settings, subsets, source, seeds, output, console)
 
 
-def _prepare(methods, output):
-    """Forgets what the processes of an earlier search have left."""
+def _prepare(settings, trials, output):
+    """Checks the notes of what goes on, and forgets what its processes left."""
+    oracles.check(settings, trials, output)
     # Else another search of many processes would be taken for this one.
     processes.leave()
-    for method in methods:
+    for method in settings.methods:
         for path in (output / method).glob(f"trial_*/{BEGUN}"):
             path.unlink()
 
@@ -122,7 +121,7 @@ def search_here(make_search, settings, trials, output, console, shown=True):
     `make_search` is a function of (method, watch=) that returns `Trials`;
     `shown` tells whether the progress is shown.
     """
-    _prepare(settings.methods, output)
+    _prepare(settings, trials, output)
     with (
         progress_bar(console, "trials", disable=not shown) as bar,
         open(output / "search.log", "a", buffering=1) as log,
@@ -141,6 +140,7 @@ def search_here(make_search, settings, trials, output, console, shown=True):
 def _search_in_processes(
     settings, trials, output, workers, chief, command, console
 ):
+    _prepare(settings, trials, output)
     place = "{}:{}".format(*chief)
     with progress_bar(console, "trials") as bar:
         tasks = {
