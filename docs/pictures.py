@@ -4,7 +4,7 @@ On TensorFlow; the same pictures every time. That of batch normalisation is
 drawn from the records of docs/reproductions/digits, and its numbers printed.
 """
 
-import json
+import functools
 import sys
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from keras_dropx import layers
+from keras_dropx.experiments.records import Records
 from keras_dropx.experiments.report.style import COLOURS
 from keras_dropx.experiments.statistics import compare
 
@@ -84,14 +85,17 @@ def accuracies(network, method):
     A pair each: as trained, and with the statistics re-estimated.
     """
     keys = "test_accuracy", "reestimated_accuracy"
-    lines = (DOCS / "reproductions" / "digits" / "runs.jsonl").open()
-    with lines:
-        return {
-            record["seed"]: [100 * record[key] for key in keys]
-            for record in map(json.loads, lines)
-            if (record["panel"], record["arm"]) == (network, method)
-            and keys[1] in record
-        }
+    return {
+        record["seed"]: [100 * record[key] for key in keys]
+        for record in records()
+        if (record["plan"], record["method"]) == (network, method)
+        and keys[1] in record
+    }
+
+
+@functools.cache
+def records():
+    return Records(DOCS / "reproductions" / "digits").records
 
 
 SMALL, WIDE = "cifar10_small_0.5/digits", "wide_resnet_16_1/digits"
