@@ -81,7 +81,7 @@ ROOMS = {
         *("comparison", "files", "fingerprint", "method", "named_methods"),
         *("run", "search", "subject", "tuning_result", "user_data"),
     },
-    "tuning_result": set(),
+    "tuning_result": {"comparison_result"},
 }
 LONGEST = 300
 SCRIPT = """
