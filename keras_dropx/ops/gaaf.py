@@ -19,7 +19,7 @@ NARROW = {"float16": 65504.0, "bfloat16": 2.0**127}
 
 def gaussian(x):
     """s(x) = exp(-x²/4), the shape for tanh."""
-    return ops.exp(-ops.square(x) / 4.0)
+    return ops.exp(ops.square(x) * -0.25)
 
 
 def shifted_sigmoid(x):
@@ -32,7 +32,7 @@ def quarter_gaussian(x):
 
     It follows from tanh's by sigmoid(x) = ½ + ½·tanh(x/2).
     """
-    return ops.exp(-ops.square(x) / 16.0) / 4.0
+    return ops.exp(ops.square(x) * -0.0625) * 0.25
 
 
 SHAPES = {
@@ -102,8 +102,12 @@ def gaaf(inputs, activation, shape, width, amplitude, frequency):
         x = ops.stop_gradient(ops.cast(inputs, wide))
         return x, amplitude * shape(x / width)
 
+    largest = amplitude * max(1.0, 0.5 / (frequency or 1.0))
+    # Our own shapes are nowhere above 1.
+    fits = shape in SHAPES.values() and largest <= NARROW.get(dtype, LARGEST)
+
     def narrow(tensor):
-        if dtype in NARROW:
+        if dtype in NARROW and not fits:
             tensor = ops.clip(tensor, -NARROW[dtype], NARROW[dtype])
         return ops.cast(tensor, dtype)
 
