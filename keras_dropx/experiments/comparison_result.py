@@ -66,7 +66,8 @@ class Comparison:
             key: Key of a record. None: the metric on the test data, NaN of
                 a run that diverged.
         """
-        return by_seed(self.records, method, key or f"test_{self.metric}")
+        key = key or f"test_{self.metric}"
+        return by_seed([r for r in self.records if key in r], method, key)
 
     def differences(self, treatment, control):
         """Returns treatment minus control in the metric, over the seeds."""

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import types
 
 import keras
 import numpy as np
@@ -16,6 +17,7 @@ from keras_dropx.experiments import (
     tune,
     tuning,
 )
+from keras_dropx.experiments.method import Method
 from keras_dropx.layers import AugmentedDropout, ForwardDropout
 from keras_dropx.models import reestimate_batch_norm, replace_dropout
 
@@ -669,6 +671,21 @@ def test_mixed_precision():
 class Explode(keras.layers.Layer):
     def call(self, inputs, training=False):
         return inputs * float("nan") if training else inputs
+
+
+def test_a_run_that_diverged_has_the_keys_of_the_others():
+    record = {"seed": 0, "train_loss": [1.0], "test_loss": 1.0}
+    records = [
+        {**record, "method": "good", "test_accuracy": 0.5},
+        {**record, "method": "bad", "test_accuracy": 0.5, "test_loss": np.nan},
+    ]
+    methods = [Method("good"), Method("bad")]
+    plan = types.SimpleNamespace(methods=methods)
+    found = Comparison(plan, "accuracy", "max", None, 1, "", records)
+    good, bad = found.rows
+    assert good.keys() == bad.keys() and "reestimated_mean" not in bad
+    assert found.values("bad", "reestimated_accuracy") == {}
+    assert np.isnan(found.values("bad")[0]) and bad["diverged"] == 1
 
 
 @pytest.mark.full

@@ -102,6 +102,8 @@ def read(output):
                 "backend: give another --output"
             )
         Settings(**{name: kept[name] for name in fields})
+        if not isinstance(kept["id"], str):
+            raise ValueError
     return kept
 
 

@@ -8,7 +8,7 @@ from sklearn.model_selection import train_test_split
 from keras_dropx.experiments import run
 from keras_dropx.experiments.plan import Contrast, Method
 from keras_dropx.experiments.report.show import show
-from keras_dropx.experiments.search import folder, trials_report
+from keras_dropx.experiments.search import folder, notes, trials_report
 from keras_dropx.experiments.search.settings import (
     make_layer,
     make_plan,
@@ -34,7 +34,7 @@ def compare_winner(settings, found, subsets, source, seeds, output, console):
         for method, trials in found.items()
     }
     counts = {method: len(trials) for method, trials in found.items()}
-    plan = _comparison(settings, best, counts, source)
+    plan = _comparison(settings, best, counts, source, output)
     source = {
         **source,
         "network": settings.network,
@@ -51,13 +51,20 @@ def compare_winner(settings, found, subsets, source, seeds, output, console):
     console.print(f"Every run: {path}", soft_wrap=True)
 
 
-def _comparison(settings, best, counts, source):
-    """Returns the plan of the comparison."""
+def _comparison(settings, best, counts, source, output):
+    """Returns the plan of the comparison.
+
+    Raises:
+        UserError: If what a winner's file holds makes no layer.
+    """
     arguments = space(settings, source["input_shape"], source["num_classes"])
 
     def layer(method):
         return make_layer(method, best[method], arguments)
 
+    for method in best:
+        with notes.reading(output / method):
+            layer(method)
     methods = [Method("plain"), Method("dropout", lambda: layer("dropout"))]
     contrasts = [Contrast("test_accuracy", "dropout", "plain", 0.5)]
     claim = f"Is dropout, the best of {counts['dropout']} trials, worth it?"

@@ -20,6 +20,7 @@ from keras_dropx.experiments.search import (
     processes,
     trials,
     trials_report,
+    winner,
 )
 
 WRONG = (None, -1, "x", [], ["9"], {"a": 1}, [[]])
@@ -300,3 +301,14 @@ def test_the_command_ends_with_one_line(
     assert {key: after[key] for key in before} == before
     # Else the next search in this process would wait for the chief.
     assert not any(name in os.environ for name in processes.ENVIRONMENT)
+
+
+@pytest.mark.parametrize("rate", [2.0, "abc"])
+def test_a_winner_that_makes_no_layer_is_named(rate, settings, tmp_path):
+    """Somebody widened the space in its file, and the value with it."""
+    best = {method: {"dropout_rate": rate} for method in ("any", "dropout")}
+    best["any"]["dropout_method"] = "dropout"
+    source = {"input_shape": (8, 8, 1), "num_classes": 10}
+    counts = dict.fromkeys(best, 2)
+    with pytest.raises(UserError, match="any is damaged: put a copy"):
+        winner._comparison(settings, best, counts, source, tmp_path)
