@@ -53,9 +53,9 @@ def search(folder, hypermodel, kind=keras_tuner.RandomSearch, **kwargs):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("method", ["any", "jumpout"])
+@pytest.mark.parametrize("method, executions", [("any", 2), ("jumpout", 1)])
 def test_two_searches_of_one_seed_propose_and_measure_the_same(
-    tmp_path, method
+    tmp_path, method, executions
 ):
     runs = []
     for number in range(2):
@@ -65,7 +65,7 @@ def test_two_searches_of_one_seed_propose_and_measure_the_same(
                 tmp_path / str(number),
                 DropoutHyperModel(build, method=method),
                 max_trials=3,
-                executions_per_trial=2,
+                executions_per_trial=executions,
             )
         )
     assert runs[0] == runs[1]
@@ -132,8 +132,9 @@ def test_hyperband_goes_on_from_the_weights_of_the_earlier_trial(tmp_path):
     tuner = keras_tuner.Hyperband(
         hypermodel,
         objective="val_loss",
-        max_epochs=4,
+        max_epochs=2,
         factor=2,
+        hyperband_iterations=2,
         seed=7,
         directory=tmp_path,
     )
@@ -147,7 +148,7 @@ def test_hyperband_goes_on_from_the_weights_of_the_earlier_trial(tmp_path):
             model.load_weights(tuner._get_checkpoint_fname(past))
             np.testing.assert_array_equal(start[0], model.get_weights()[0])
             later += 1
-    assert later > 2
+    assert later == 2
 
 
 def layers_of(hypermodel, values=()):
