@@ -1,4 +1,5 @@
 import contextlib
+import gc
 import math
 import os
 import subprocess
@@ -96,6 +97,18 @@ def _fresh_keras():
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_heap():
+    """Lets the collector pass over what earlier files have left for good.
+
+    TensorFlow keeps each traced custom gradient, and KerasTuner collects after
+    each trial: in the full set trials took four times as long.
+    """
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
