@@ -56,8 +56,4 @@ def dropout_layers(backend):
     }
     if backend != "tensorflow":
         del layers["keras_philox"]
-    if backend == "torch":
-        from benchmarks.least_torch import LeastSplitMask
-
-        layers["least"] = LeastSplitMask
     return layers

@@ -50,7 +50,8 @@ elif backend.backend() == "torch":
         def forward(ctx, value, inputs, slope, *tensors):
             ctx.slope = slope
             ctx.save_for_backward(*tensors)
-            return value
+            ctx.save_for_forward(*tensors)
+            return value.clone()  # PyTorch lets nobody write into an argument.
 
         @staticmethod
         def backward(ctx, gradient):
@@ -58,6 +59,38 @@ elif backend.backend() == "torch":
             if ctx.needs_input_grad[1]:
                 sent = ctx.slope(gradient, *ctx.saved_tensors)
             return gradient, sent, None, *(None for _ in ctx.saved_tensors)
+
+        @staticmethod
+        def jvp(ctx, value, inputs, *_):
+            # Element by element, the map of a tangent is that of a gradient.
+            return value + ctx.slope(inputs, *ctx.saved_tensors)
+
+    # Integers of the size of a float, whose bits times 0 or 1 drop or keep it.
+    _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+    class _Masked(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, values, mask, back_mask, scale, back_scale):
+            ctx.save_for_backward(back_mask)
+            ctx.save_for_forward(back_mask)
+            ctx.scale = back_scale
+            if mask is None:
+                return values.clone() if scale is None else values * scale
+            # Bits times 0 or 1. `where` branches at each element on a CPU,
+            # and what is not finite times 0 is not 0.
+            kept = torch.empty_like(values)
+            bits = _BITS[values.itemsize]
+            torch.mul(values.view(bits), mask, out=kept.view(bits))
+            return kept if scale is None else kept.mul_(scale)
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return _Masked.jvp(ctx, gradient), None, None, None, None
+
+        @staticmethod
+        def jvp(ctx, tangent, *_):
+            masks, scales = ctx.saved_tensors * 2, (ctx.scale, ctx.scale)
+            return _Masked.apply(tangent, *masks, *scales)
 
 
 @contextlib.contextmanager
@@ -154,6 +187,22 @@ def with_slope(value, inputs, slope, *tensors):
         return value, grad
 
     return with_gradient(value, inputs, *tensors)
+
+
+def masked(values, mask, back_mask, scale, back_scale):
+    """Multiplies by one noise, and the gradient by another, on PyTorch.
+
+    Args:
+        values: Float tensor.
+        mask: Boolean tensor that broadcasts to `values`, or None.
+        scale: Float, or tensor that broadcasts to `values`, or None.
+        back_mask: Likewise, for the gradient.
+        back_scale: Likewise, for the gradient.
+
+    Returns:
+        A new tensor.
+    """
+    return _Masked.apply(values, mask, back_mask, scale, back_scale)
 
 
 def _itself(tensor):

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 from keras import backend, ops
 
-from keras_dropx.ops.gradients import value_of, with_slope
+from keras_dropx.ops.gradients import masked, value_of, with_slope
 
 __all__ = ["split", "value_of"]
 
@@ -43,7 +43,18 @@ def split(inputs, noise):
     same_scale = noise.backward_scale is noise.forward_scale or (
         backward_scale is None and forward_scale is None
     )
-    if noise.backward_mask is noise.forward_mask and same_scale:
+    one_noise = noise.backward_mask is noise.forward_mask and same_scale
+    if one_noise and noise.forward_mask is None and forward_scale is None:
+        return inputs
+    if backend.backend() == "torch":
+        forward_mask, backward_mask = (
+            mask if mask is None else ops.convert_to_tensor(mask, "bool")
+            for mask in (noise.forward_mask, noise.backward_mask)
+        )
+        return masked(
+            inputs, forward_mask, backward_mask, forward_scale, backward_scale
+        )
+    if one_noise:
         # Standard dropout needs no custom gradient, each trace of which
         # TensorFlow keeps for ever.
         return _mask(inputs, noise.forward_mask, forward_scale)
@@ -82,12 +93,6 @@ def _rounded(scale, dtype):
 
 
 def _mask(values, mask=None, scale=None):
-    if mask is not None and backend.backend() == "torch":
-        # In one new tensor, and without Keras' function, which in eager mode
-        # takes as long as the elements of a small layer.
-        mask = ops.convert_to_tensor(mask, "bool")
-        values = values.where(mask, 0.0)
-        return values if scale is None else values.mul_(scale)
     if scale is not None:
         values = values * scale
     if mask is not None:
