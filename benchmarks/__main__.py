@@ -244,8 +244,8 @@ def _gpu_plan(options):
         programs, bad = gpu_plan.plan(
             options.target or gpu_plan.TARGET, options.only, options.long
         )
-    except OSError as error:
-        raise _Refusal(f"{options.target}: {error.strerror}") from None
+    except gpu_plan.TargetError as error:
+        raise _Refusal(str(error)) from None
     if not programs:
         raise _Refusal("nothing to compile: --only leaves nothing")
     return 1 if bad else 0

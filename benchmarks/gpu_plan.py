@@ -27,6 +27,10 @@ HEADER = "{:40s}  {:14s}  {:>8s}  {:>8s}  {:>8s}  {:>8s}  {:>9s}".format(
 )
 
 
+class TargetError(Exception):
+    """The description of a device is of no use."""
+
+
 class Row(NamedTuple):
     """One compiled program.
 
@@ -73,10 +77,19 @@ def plan(target=TARGET, text="", long=False):
     Returns:
         Tuple of integers, the number of programs and of those that exceed a
         budget or are refused.
+
+    Raises:
+        TargetError: If the description cannot be read, or XLA refuses it.
     """
     start, count, bad = time.perf_counter(), 0, 0
-    config = Path(target).read_text()
-    one, four = (devices(config, count) for count in (1, 4))
+    try:
+        config = Path(target).read_text()
+        one, four = (devices(config, count) for count in (1, 4))
+    except (OSError, UnicodeError, jax.errors.JaxRuntimeError) as error:
+        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise TargetError(f"{target}: {why}") from None
+    if not one[0].device_kind:  # The compiler would crash.
+        raise TargetError(f"{target}: names no device")
     print(f"{one[0].device_kind}, counted, not timed")
     print(HEADER)
     steps = [

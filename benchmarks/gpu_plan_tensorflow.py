@@ -8,12 +8,18 @@ the extra `gpu-plan` in one environment. Not in the CI: it makes the package
 believe in a GPU, and calls TensorFlow's private barrier.
 """
 
+import importlib.util
 import os
 import sys
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 if os.environ.setdefault("KERAS_BACKEND", "tensorflow") != "tensorflow":
     sys.exit("gpu_plan_tensorflow needs the TensorFlow backend")
+if not all(map(importlib.util.find_spec, ("tensorflow", "jax_plugins"))):
+    sys.exit(
+        "gpu_plan_tensorflow needs "
+        '`pip install "keras-dropx[tensorflow,gpu-plan]"`'
+    )
 
 import jax
 import keras
