@@ -50,7 +50,6 @@ elif backend.backend() == "torch":
         def forward(ctx, value, inputs, slope, *tensors):
             ctx.slope = slope
             ctx.save_for_backward(*tensors)
-            ctx.save_for_forward(*tensors)
             return value.clone()  # PyTorch lets nobody write into an argument.
 
         @staticmethod
@@ -60,27 +59,21 @@ elif backend.backend() == "torch":
                 sent = ctx.slope(gradient, *ctx.saved_tensors)
             return gradient, sent, None, *(None for _ in ctx.saved_tensors)
 
-        @staticmethod
-        def jvp(ctx, value, inputs, *_):
-            # Element by element, the map of a tangent is that of a gradient.
-            return value + ctx.slope(inputs, *ctx.saved_tensors)
-
     # Integers of the size of a float, whose bits times 0 or 1 drop or keep it.
     _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
     class _Masked(torch.autograd.Function):
         @staticmethod
         def forward(ctx, values, mask, back_mask, scale, back_scale):
-            ctx.save_for_backward(back_mask)
-            ctx.save_for_forward(back_mask)
             ctx.scale = back_scale
+            saved = [back_mask]
+            if isinstance(back_scale, torch.Tensor):
+                ctx.scale, saved = None, [back_mask, back_scale]
+            ctx.save_for_backward(*saved)
+            ctx.save_for_forward(*saved)
             if mask is None:
                 return values.clone() if scale is None else values * scale
-            # Bits times 0 or 1. `where` branches at each element on a CPU,
-            # and what is not finite times 0 is not 0.
-            kept = torch.empty_like(values)
-            bits = _BITS[values.itemsize]
-            torch.mul(values.view(bits), mask, out=kept.view(bits))
+            kept = _keep(values, mask)
             return kept if scale is None else kept.mul_(scale)
 
         @staticmethod
@@ -89,8 +82,20 @@ elif backend.backend() == "torch":
 
         @staticmethod
         def jvp(ctx, tangent, *_):
-            masks, scales = ctx.saved_tensors * 2, (ctx.scale, ctx.scale)
-            return _Masked.apply(tangent, *masks, *scales)
+            mask, *scales = ctx.saved_tensors
+            (scale,) = scales or [ctx.scale]
+            return _Masked.apply(tangent, mask, mask, scale, scale)
+
+    def _keep(values, mask):
+        # Bits times 0 or 1. `where` branches at each element on a CPU, and as
+        # floats infinity and NaN times 0 are not 0.
+        kept = torch.empty_like(values)
+        bits = _BITS[values.itemsize]
+        try:
+            torch.mul(values.view(bits), mask, out=kept.view(bits))
+        except RuntimeError:  # negated lazily, or a batch of gradients
+            return values.where(mask, 0.0)
+        return kept
 
 
 @contextlib.contextmanager
@@ -200,9 +205,15 @@ def masked(values, mask, back_mask, scale, back_scale):
         back_scale: Likewise, for the gradient.
 
     Returns:
-        A new tensor.
+        A new tensor, or None where a function of its own cannot be: in the
+        transforms of `torch.func` and in the graph of `torch.compile`.
     """
-    return _Masked.apply(values, mask, back_mask, scale, back_scale)
+    if torch.compiler.is_compiling():
+        return None
+    try:
+        return _Masked.apply(values, mask, back_mask, scale, back_scale)
+    except RuntimeError:
+        return None
 
 
 def _itself(tensor):

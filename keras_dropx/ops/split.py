@@ -51,9 +51,11 @@ def split(inputs, noise):
             mask if mask is None else ops.convert_to_tensor(mask, "bool")
             for mask in (noise.forward_mask, noise.backward_mask)
         )
-        return masked(
+        outputs = masked(
             inputs, forward_mask, backward_mask, forward_scale, backward_scale
         )
+        if outputs is not None:
+            return outputs
     if one_noise:
         # Standard dropout needs no custom gradient, each trace of which
         # TensorFlow keeps for ever.

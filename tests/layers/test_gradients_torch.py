@@ -65,7 +65,7 @@ def test_what_follows_may_write_into_the_output(kind):
     assert torch.equal(gradient(y, x, dy), gradient(expected, x, dy))
 
 
-@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("kind", ELEMENTWISE)
 def test_forward_and_reverse_mode_have_one_jacobian(kind):
     call, x = layer_and_input(kind)
     v = torch.linspace(-1, 1, x.numel()).reshape(x.shape)
@@ -87,7 +87,57 @@ def test_a_second_derivative_has_the_backward_noise_twice(kind):
     torch.testing.assert_close(second, 6 * y * noise**2)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_batch_of_gradients_is_what_each_is(kind):
+    call, x = layer_and_input(kind)
+    y = call(x)
+    dy = torch.randn(3, *y.shape)
+    batch = torch.autograd.grad(
+        y, x, dy, is_grads_batched=True, retain_graph=True
+    )[0]
+    each = [gradient(y, x, one) for one in dy]
+    torch.testing.assert_close(batch, torch.stack(each))
+
+
+@pytest.mark.parametrize("kind", ["standard", "jumpout"])
+def test_transforms_of_torch_func_take_the_layers_without_a_gradient(kind):
+    layer = LAYERS[kind]()
+    x = torch.randn(8, 5)
+    layer(x)
+    state = [v.value for v in layer.non_trainable_variables]
+
+    def loss(x):
+        return (layer.stateless_call([], state, x, training=True)[0] ** 2).sum()
+
+    leaf = x.clone().requires_grad_()
+    expected = torch.autograd.grad(loss(leaf), leaf)[0]
+    torch.testing.assert_close(torch.func.grad(loss)(x), expected)
+    _, tangent = torch.func.jvp(loss, (x,), (x,))
+    torch.testing.assert_close(tangent, (expected * x).sum())
+
+
+# torch.compile makes an instance of the function, which PyTorch warns of.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_gaaf_is_compiled_in_one_graph():
+    layer, x = GAAF("tanh"), torch.randn(8, 5, requires_grad=True)
+    layer(x)
+
+    def call(x):
+        return layer(x, training=True)
+
+    compiled = torch.compile(call, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), call(x))
+
+
+def test_numbers_that_pytorch_negates_later():
+    x = torch.randn(8, 5, dtype=torch.complex64).conj().imag
+    assert x.is_neg()
+    y = AugmentedDropout(0.5, 0.2, seed=1)(x, training=True)
+    kept = y != 0
+    assert torch.equal(y[kept], 2 * x.resolve_neg()[kept])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("transposed", [False, True])
 def test_what_is_dropped_is_zero_whatever_it_was(dtype, transposed):
     x = torch.full((64, 33), float("nan"), dtype=getattr(torch, dtype))
